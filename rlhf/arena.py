@@ -1,0 +1,120 @@
+"""`python app.py evaluate`: two policies of a run against each other, judged by a scorer.
+
+The judge is the scorer that ranked (or any other), never the trained reward model, and the prompts are the
+held-out ones, which no annotator has seen. Nothing is written: it can run beside the worker.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from rlhf.evaluate import Comparison, compare
+from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
+from rlhf.models import Family, load_family
+from rlhf.ppo import PPOConfig, measure_kl
+
+
+class Policies(Protocol):
+    """What is needed of the store."""
+
+    def get_setting(self, key: str): ...
+    def policies(self) -> list: ...
+    def published(self): ...
+    def prompts(self, split: str) -> list: ...
+
+
+def evaluate_versions(
+    store: Policies,
+    scorer: Callable[[str, str], float],
+    *,
+    before: int = 0,
+    after: int | None = None,
+    prompts: int = 200,
+    seed: int = 0,
+    temperature: float = 0.8,
+    max_new_tokens: int = 96,
+    labels: Callable[[str, str], dict[str, bool]] | None = None,
+) -> dict:
+    """Compare policy `after` (None: the published one) with `before` on held-out prompts.
+
+    Returns `Comparison.to_dict()` with `before`, `after`, `seed` and `temperature`. Lengths are in tokens;
+    `kl` is of `after` against the reference, in nats per response. Raises ValueError with one sentence.
+    """
+    known = {p.version: p for p in store.policies()}
+    after = store.published().version if after is None else after
+    for version in (before, after):
+        if version not in known:
+            raise ValueError(
+                f"There is no policy {version}; this run has {', '.join(map(str, sorted(known)))}."
+            )
+    texts = [p.text for p in store.prompts("heldout")]
+    random.Random(seed).shuffle(texts)
+    texts = texts[:prompts]
+    if not texts:
+        raise ValueError("This run has no held-out prompts yet; start it once with python app.py.")
+    family = load_family(store.get_setting("model"), tuning=store.get_setting("tuning"))
+    for role, version in (("published", before), ("policy", after)):
+        if version:
+            family.load(role, Path(known[version].path) / "policy")
+        else:
+            family.copy("reference", role)
+    sampling = SamplingConfig(temperature=temperature, max_new_tokens=max_new_tokens)
+    comparison = compare_roles(family, texts, scorer, sampling, seed=seed, labels=labels)
+    return {
+        "before": before,
+        "after": after,
+        "seed": seed,
+        "temperature": temperature,
+        **comparison.to_dict(),
+    }
+
+
+def compare_roles(
+    family: Family,
+    prompts: Sequence[str],
+    scorer: Callable[[str, str], float],
+    sampling: SamplingConfig,
+    *,
+    before: str = "published",
+    after: str = "policy",
+    seed: int = 0,
+    labels: Callable[[str, str], dict[str, bool]] | None = None,
+) -> Comparison:
+    """Win rate of one role of a family over another; each sampled once, `before` a second time."""
+    ids = [encode_prompt(family.tokenizer, p) for p in prompts]
+    drawn: list[list[int]] = []
+
+    def sampler(role: str, offset: int):
+        def answer(_: Sequence[str]) -> list[str]:
+            generator = torch.Generator(device=family.device).manual_seed(3 * seed + offset)
+            with family.use(role) as model:
+                samples = sample(
+                    model,
+                    ids,
+                    sampling,
+                    pad_id=family.pad_id,
+                    eos_ids=family.eos_ids,
+                    generator=generator,
+                )
+            if role == after:
+                drawn.extend(s.tokens for s in samples)
+            return [decode_text(family.tokenizer, s.tokens) for s in samples]
+
+        return answer
+
+    tokenizer = family.tokenizer
+    comparison = compare(
+        sampler(before, 0),
+        sampler(after, 1),
+        sampler(before, 2),
+        scorer,
+        prompts,
+        length=lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]),
+        length_unit="tokens",
+        labels=labels,
+    )
+    kl = measure_kl(family, after, ids, drawn, PPOConfig(sampling=sampling))
+    return Comparison(**{**comparison.to_dict(), "kl": kl})

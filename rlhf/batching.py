@@ -1,0 +1,52 @@
+"""Token lists to padded tensors, and which of them go through the model together.
+
+Training batches are padded on the right: under causal attention the padding is behind every token that
+counts, so no attention mask is needed and the positions are the natural ones. Only sampling pads left.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Sequences = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Padded:
+    """B prompts with their responses, as one right-padded batch."""
+
+    ids: Tensor  # (B, T) prompt, response, padding
+    tokens: Tensor  # (B, R) the response tokens; padding behind them
+    mask: Tensor  # (B, R) True where `tokens` counts
+    positions: Tensor  # (B, R) where in T the hidden state lies that predicts each response token
+    last: Tensor  # (B,) where in T the last token lies
+
+
+def pad(prompts: Sequences, responses: Sequences, pad_id: int, device: torch.device | str = "cpu") -> Padded:
+    """Pad prompts and responses (equally many, each response not empty)."""
+    prompt_lengths = torch.tensor([len(p) for p in prompts])
+    response_lengths = torch.tensor([len(r) for r in responses])
+    width = int((prompt_lengths + response_lengths).max())
+    steps = torch.arange(int(response_lengths.max()))
+    ids = torch.full((len(prompts), width), pad_id)
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        ids[row, : len(prompt) + len(response)] = torch.tensor([*prompt, *response])
+    mask = steps < response_lengths.unsqueeze(1)
+    positions = (prompt_lengths.unsqueeze(1) - 1 + steps).clamp(max=width - 1)
+    tokens = ids.gather(1, (positions + 1).clamp(max=width - 1))
+    last = prompt_lengths + response_lengths - 1
+    return Padded(*(t.to(device) for t in (ids, tokens, mask, positions, last)))
+
+
+def by_length(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
+    """Indices in batches of at most `token_budget` padded tokens, long with long and short with short."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and lengths[batch[0]] * (len(batch) + 1) > token_budget:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

@@ -1,0 +1,67 @@
+"""The settings of the background loop, as one frozen dataclass the command line is made from.
+
+It imports nothing heavy, so that `app.py --help` and the web process never load torch. Settings of one
+algorithm live beside it (`ppo.PPOConfig`, `reward_model.RewardModelConfig`, `generate.SamplingConfig`).
+"""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+STARTER = Path(__file__).resolve().parent.parent / "data" / "starter"
+
+
+def setting(default, help: str):
+    """A dataclass field with its help text (shown by `--help` and by README's table)."""
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """What `python app.py` passes on to `python -m rlhf.worker`."""
+
+    model: str = setting("starter", "SFT model the loop starts from: 'starter', a local folder, or a hub id.")
+    base_model: str = setting("", "Model before SFT, shown in before/after; empty: the starter's, else none.")
+    prompts: str = setting("", "Text file, one prompt a line; empty: the starter's prompts.")
+    tuning: str = setting("auto", "full, lora, or auto (full below 50M parameters).")
+    lora_rank: int = setting(16, "Rank of the LoRA adapters.")
+    device: str = setting("auto", "auto (CUDA, else MPS, else CPU), cuda, mps or cpu.")
+    threads: int = setting(0, "CPU threads for torch; 0: all cores.")
+    responses: int = setting(4, "Responses per task, 2 to 4.")
+    rankings_per_round: int = setting(64, "New rankings that start a round.")
+    open_tasks: int = setting(16, "Tasks kept ready ahead of the annotators.")
+    temperature: float = setting(0.8, "Sampling temperature, for tasks and for PPO rollouts alike.")
+    max_new_tokens: int = setting(96, "Longest response, in tokens.")
+    max_prompt_tokens: int = setting(512, "Longer prompts are refused when they are read.")
+    ppo_updates: int = setting(20, "PPO updates per round, at most.")
+    kl_coef: float = setting(0.05, "Coefficient of the KL penalty at the start of a round.")
+    kl_stop: float = setting(10.0, "KL against the reference, in nats per response, at which PPO stops.")
+    seed: int = setting(0, "Seed of prompts, sampling and training.")
+
+    def __post_init__(self) -> None:
+        checks = [
+            (2 <= self.responses <= 4, "responses", "2 to 4"),
+            (self.rankings_per_round >= 4, "rankings-per-round", "at least 4"),
+            (self.open_tasks >= 1, "open-tasks", "at least 1"),
+            (self.temperature > 0, "temperature", "above 0"),
+            (self.max_new_tokens >= 4, "max-new-tokens", "at least 4"),
+            (self.ppo_updates >= 1, "ppo-updates", "at least 1"),
+            (self.kl_coef >= 0, "kl-coef", "0 or more"),
+            (self.kl_stop > 0, "kl-stop", "above 0"),
+            (self.tuning in ("full", "lora", "auto"), "tuning", "full, lora or auto"),
+            (self.lora_rank >= 1, "lora-rank", "at least 1"),
+        ]
+        for fine, name, wanted in checks:
+            if not fine:
+                value = getattr(self, name.replace("-", "_"))
+                raise ValueError(f"--{name} is {value}; wanted: {wanted}.")
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "WorkerConfig":
+        """Build from JSON. Raises ValueError for a name that is not a setting."""
+        known = {f.name for f in fields(cls)}
+        for name in values:
+            if name not in known:
+                raise ValueError(
+                    f"'{name}' is not a setting of the worker; wanted one of {', '.join(sorted(known))}."
+                )
+        return cls(**values)

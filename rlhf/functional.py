@@ -1,0 +1,127 @@
+"""Pure tensor functions of the loop: tensors in, tensors out, no model, no state.
+
+Shapes: B sequences, R response positions, V vocabulary, K responses of one ranking. A mask is True where
+the token counts, everywhere. Sources: LHP = openai/lm-human-preferences (Ziegler 2019); N+ = Huang 2024,
+"The N+ Implementation Details of RLHF with PPO"; PPO = Schulman 2017; GAE = Schulman 2016.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of `values` where `mask` is True; 0 when nothing counts. Any shape -> scalar."""
+    return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def masked_whiten(values: Tensor, mask: Tensor) -> Tensor:
+    """Shift and scale so that the counted values have mean 0 and variance 1; the others become 0.
+
+    N+ detail 17. The variance is the biased one: with one token it is 0, not NaN.
+    """
+    mean = masked_mean(values, mask)
+    variance = masked_mean((values - mean) ** 2, mask)
+    return (values - mean) * torch.rsqrt(variance + 1e-8) * mask
+
+
+def logprobs_of(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
+    """Log-probabilities of `tokens` (B, R) under `logits` (B, R, V) at the sampling temperature -> (B, R).
+
+    The temperature divides the logits here as in sampling: otherwise the first PPO ratio is not 1.
+    Computed in float32 whatever the model's dtype.
+    """
+    logits = logits.float() / temperature
+    return -F.cross_entropy(logits.flatten(0, -2), tokens.flatten(), reduction="none").view_as(tokens)
+
+
+def entropy_of(logits: Tensor, temperature: float) -> Tensor:
+    """Entropy in nats of the distribution that is sampled from: (B, R, V) -> (B, R)."""
+    logprobs = F.log_softmax(logits.float() / temperature, dim=-1)
+    return -(logprobs.exp() * logprobs).sum(-1)
+
+
+def kl_k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """Per-token estimate log p - log q of KL(p || q), for tokens sampled from p. Unbiased, may be negative.
+
+    Schulman 2020, "Approximating KL divergence". It is what the reward is charged (LHP).
+    """
+    return logprobs - ref_logprobs
+
+
+def kl_k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """Per-token estimate r - 1 - log r with r = q / p: unbiased, never negative. For reports and stops."""
+    log_ratio = ref_logprobs - logprobs
+    return torch.expm1(log_ratio) - log_ratio
+
+
+def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
+    """-kl_coef * kl on every response token, plus the score (B,) on the last one -> (B, R). N+ detail 12."""
+    rewards = -kl_coef * kl * mask
+    last = mask.sum(1).long() - 1  # (B,)
+    return rewards.scatter_add(1, last.unsqueeze(1), scores.unsqueeze(1).to(rewards.dtype))
+
+
+def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimation (GAE, eq. 16): (B, R) each -> advantages, returns, both (B, R).
+
+    `values[:, t]` is the estimate before token t is written. After the last counted token the episode is
+    over: the value there is 0, not a bootstrap.
+    """
+    mask = mask.to(values.dtype)
+    values, rewards = values * mask, rewards * mask
+    advantages = torch.zeros_like(values)
+    running = torch.zeros_like(values[:, 0])
+    for t in reversed(range(values.shape[1])):
+        next_value = values[:, t + 1] if t + 1 < values.shape[1] else torch.zeros_like(running)
+        delta = rewards[:, t] + gamma * next_value - values[:, t]
+        running = (delta + gamma * lam * running) * mask[:, t]
+        advantages[:, t] = running
+    return advantages, advantages + values
+
+
+def policy_loss(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """PPO's clipped surrogate (PPO, eq. 7), averaged over counted tokens; with what to watch about it."""
+    log_ratio = (logprobs - old_logprobs) * mask
+    ratio = log_ratio.exp()
+    unclipped = -advantages * ratio
+    clipped = -advantages * ratio.clamp(1 - clip, 1 + clip)
+    with torch.no_grad():
+        watch = {
+            "policy/ratio": masked_mean(ratio, mask),
+            "policy/approx_kl": masked_mean(torch.expm1(log_ratio) - log_ratio, mask),  # k3, old against new
+            "policy/clipfrac": masked_mean((clipped > unclipped).float(), mask),
+        }
+    return masked_mean(torch.maximum(unclipped, clipped), mask), watch
+
+
+def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float) -> Tensor:
+    """Half the squared error, the worse of clipped and unclipped (LHP; N+ detail 15) -> scalar."""
+    clipped = old_values + (values - old_values).clamp(-clip, clip)
+    return 0.5 * masked_mean(torch.maximum((values - returns) ** 2, (clipped - returns) ** 2), mask)
+
+
+def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
+    """1 - Var(returns - values) / Var(returns): 1 is perfect, 0 is no better than a constant -> scalar."""
+    errors = returns - values
+    error_variance = masked_mean((errors - masked_mean(errors, mask)) ** 2, mask)
+    variance = masked_mean((returns - masked_mean(returns, mask)) ** 2, mask)
+    return 1 - error_variance / variance.clamp(min=1e-8)
+
+
+def ranking_loss(scores: Tensor, ranks: Tensor, mask: Tensor) -> Tensor:
+    """Negative log-likelihood of rankings, over all pairs of the K scores of each -> (B,).
+
+    scores: (B, K). ranks: (B, K), 1 is best, equal is a tie. mask: (B, K), True where there is a response.
+    A pair with different ranks is a Bradley-Terry comparison; a tied pair counts half each way, which pulls
+    the two scores together. Averaged over the pairs of a ranking, so that a ranking of 4 weighs like a
+    ranking of 2. Every response was scored once: K forwards, not K(K-1) (InstructGPT, section 3.5).
+    """
+    difference = scores.unsqueeze(2) - scores.unsqueeze(1)  # (B, K, K): s_i - s_j
+    target = 0.5 * (1 + torch.sign(ranks.unsqueeze(1) - ranks.unsqueeze(2)))  # 1 where i is ranked above j
+    pairs = mask.unsqueeze(1) & mask.unsqueeze(2)
+    pairs = pairs & torch.ones_like(pairs[0]).triu(1)  # each pair once
+    losses = F.binary_cross_entropy_with_logits(difference, target.to(difference.dtype), reduction="none")
+    return (losses * pairs).sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)

@@ -1,0 +1,127 @@
+"""Sampling: batched, left-padded, cut at EOS.
+
+One decode loop serves the task queue, PPO rollouts and the before/after page. Rows that have written EOS
+leave the batch, so that a few long responses do not make every row pay for their length.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf.config import setting
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    temperature: float = setting(0.8, "Sampling temperature; 0 takes the most likely token.")
+    top_p: float = setting(1.0, "Nucleus sampling; 1 keeps the whole distribution (PPO needs that).")
+    max_new_tokens: int = setting(96, "Longest response, in tokens.")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sampled response."""
+
+    tokens: list[int]  # with EOS at the end when finished
+    finished: bool  # ended by EOS, not cut
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """Token ids of a prompt as the model expects it: its chat template, or the text and a line break."""
+    if tokenizer.chat_template:
+        message = [{"role": "user", "content": prompt}]
+        text = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokenizer(prompt + "\n")["input_ids"]
+
+
+def decode_text(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:
+    """The text of a response, without special tokens."""
+    return tokenizer.decode(tokens, skip_special_tokens=True)
+
+
+def _pick(logits: torch.Tensor, config: SamplingConfig, generator: torch.Generator | None) -> torch.Tensor:
+    """One token per row from logits (B, V) -> (B,)."""
+    if config.temperature == 0:
+        return logits.argmax(-1)
+    probabilities = (logits.float() / config.temperature).softmax(-1)
+    if config.top_p < 1:
+        ordered, order = probabilities.sort(-1, descending=True)
+        ordered[ordered.cumsum(-1) - ordered >= config.top_p] = 0  # the token that crosses top_p stays
+        probabilities = torch.zeros_like(probabilities).scatter_(-1, order, ordered)
+    return torch.multinomial(probabilities, 1, generator=generator).squeeze(1)
+
+
+@torch.no_grad()
+def decode(
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    config: SamplingConfig,
+    *,
+    pad_id: int,
+    eos_ids: set[int],
+    generator: torch.Generator | None = None,
+) -> Iterator[list[tuple[int, int]]]:
+    """Yield, for every step, the (row, token) pairs just sampled. Rows end with EOS or at the limit.
+
+    Left-padded, with explicit positions, so that a row gets the same logits alone or in a batch.
+    """
+    device = model.get_input_embeddings().weight.device
+    width = max(len(ids) for ids in prompts)
+    rows = list(range(len(prompts)))
+    ids = torch.full((len(prompts), width), pad_id, device=device)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt, device=device)
+        mask[row, width - len(prompt) :] = 1
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = DynamicCache(config=model.config)
+    eos = torch.tensor(sorted(eos_ids), device=device)
+    stopped = torch.zeros(len(rows), dtype=torch.bool, device=device)
+    for step in range(config.max_new_tokens):
+        output = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        tokens = _pick(output.logits[:, -1], config, generator)
+        alive = (~stopped).tolist()
+        yield [(row, token) for row, token, lives in zip(rows, tokens.tolist(), alive, strict=True) if lives]
+        stopped = stopped | torch.isin(tokens, eos)
+        running = int((~stopped).sum())
+        if running == 0 or step + 1 == config.max_new_tokens:
+            return
+        # A selection copies the cache, so wait until it saves a quarter of the batch.
+        if running <= 0.75 * len(rows):
+            keep = (~stopped).nonzero().squeeze(1)
+            cache.batch_select_indices(keep)
+            rows = [rows[i] for i in keep.tolist()]
+            tokens, mask, positions, stopped = tokens[keep], mask[keep], positions[keep], stopped[keep]
+        ids = tokens.unsqueeze(1)
+        mask = torch.cat([mask, torch.ones_like(ids)], 1)
+        positions = positions[:, -1:] + 1
+
+
+def sample(
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    config: SamplingConfig,
+    *,
+    pad_id: int,
+    eos_ids: set[int],
+    generator: torch.Generator | None = None,
+) -> list[Sample]:
+    """One response per prompt (repeat a prompt to get several)."""
+    if not prompts:
+        return []
+    tokens: list[list[int]] = [[] for _ in prompts]
+    steps = decode(model, prompts, config, pad_id=pad_id, eos_ids=eos_ids, generator=generator)
+    for step in steps:
+        for row, token in step:
+            tokens[row].append(token)
+    return [Sample(t, bool(t) and t[-1] in eos_ids) for t in tokens]

@@ -1,0 +1,239 @@
+"""Tokenizer, base model, and the five roles trained from it: reference, published, policy, reward, value.
+
+Two families share one interface. `LoraFamily` keeps one frozen base and one adapter per role (the
+reference is the base with adapters off). `FullFamily` keeps a copy per role: for a model as small as the
+starter that is cheaper than adapters and learns faster. Whatever uses a family says
+
+    with family.use("policy") as model:
+        logits = model(...).logits
+
+and neither knows nor cares which one it has. Dropout is off everywhere: PPO's first ratio must be 1.
+"""
+
+import copy
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils.save_and_load import load_peft_weights
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf.config import STARTER
+
+FULL_BELOW = 50_000_000  # parameters; `--tuning auto` trains smaller models in full
+ROLES = ("policy", "published", "viewer", "reward", "value")  # beside the reference
+
+
+class ModelError(Exception):
+    """A model cannot be had; the message is one sentence for people."""
+
+
+def pick_device(name: str) -> torch.device:
+    """'auto' is CUDA when there, else MPS, else CPU. Raises ModelError for a device that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(name.split(":")[0], False):
+        raise ModelError(f"--device {name} is not there on this machine; use --device auto.")
+    return torch.device(name)
+
+
+def resolve(model: str, stage: str = "sft") -> str:
+    """'starter' is the embedded model; anything else is a local folder or a hub id."""
+    return str(STARTER / stage) if model == "starter" else model
+
+
+def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """Tokenizer of a folder or hub id. Raises ModelError."""
+    with _one_sentence(model):
+        return AutoTokenizer.from_pretrained(model)
+
+
+def load_causal_lm(model: str, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """Causal LM in eval mode, frozen. Raises ModelError."""
+    with _one_sentence(model):
+        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+    return loaded.to(device).eval().requires_grad_(False)
+
+
+@contextmanager
+def _one_sentence(model: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, json.JSONDecodeError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"Model '{model}' could not be loaded ({first[:200]}); "
+            "give --model a folder made by save_pretrained, a hub id, or leave it out for the starter."
+        ) from error
+
+
+def pad_id_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id to pad with; EOS will do without a PAD: what counts is decided by lengths, never by ids."""
+    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
+
+
+def eos_ids_of(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> set[int]:
+    """Every token that ends a response: chat models often list more than the tokenizer's own EOS."""
+    listed = model.generation_config.eos_token_id if model.generation_config else None
+    ids = listed if isinstance(listed, list) else [listed]
+    return {i for i in [tokenizer.eos_token_id, *ids] if i is not None}
+
+
+class Family:
+    """What the two families share. `kind` is 'full' or 'lora'."""
+
+    kind: str
+
+    def __init__(self, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, device: torch.device):
+        self.tokenizer = tokenizer
+        self.device = device
+        self.hidden_size = reference.get_input_embeddings().embedding_dim
+        self.pad_id = pad_id_of(tokenizer)
+        self.eos_ids = eos_ids_of(tokenizer, reference)
+        if not self.eos_ids:
+            raise ModelError("The model's tokenizer names no EOS token, so no response could ever end.")
+
+    @property
+    def eos_id(self) -> int:
+        """The EOS a response is closed with when only its text is known."""
+        own = self.tokenizer.eos_token_id
+        return own if own is not None else min(self.eos_ids)
+
+    def _autocast(self):
+        # bf16 products on CUDA; weights under training stay float32. CPUs without bf16 units lose by it.
+        return torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
+
+    def new_head(self) -> nn.Linear:
+        """Scalar head for a reward or value role; std 1/sqrt(d+1) (LHP, Ziegler 2019)."""
+        head = nn.Linear(self.hidden_size, 1)
+        nn.init.normal_(head.weight, std=(self.hidden_size + 1) ** -0.5)
+        nn.init.zeros_(head.bias)
+        return head.to(self.device)
+
+
+class FullFamily(Family):
+    """A whole copy of the model per role, made when it is first used."""
+
+    kind = "full"
+
+    def __init__(self, reference, tokenizer, device):
+        super().__init__(reference, tokenizer, device)
+        self._models = {"reference": reference}
+
+    def _model(self, role: str) -> PreTrainedModel:
+        if role not in self._models:
+            trained = role in ("policy", "reward", "value")
+            self._models[role] = copy.deepcopy(self._models["reference"]).requires_grad_(trained)
+        return self._models[role]
+
+    @contextmanager
+    def use(self, role: str) -> Iterator[PreTrainedModel]:
+        """The causal LM of a role."""
+        with self._autocast():
+            yield self._model(role)
+
+    def parameters(self, role: str) -> list[nn.Parameter]:
+        """What is trained for a role."""
+        return list(self._model(role).parameters())
+
+    def state(self, role: str) -> dict[str, Tensor]:
+        """A copy of the role's weights, apart from the live ones."""
+        return {name: tensor.clone() for name, tensor in self._model(role).state_dict().items()}
+
+    def set_state(self, role: str, state: dict[str, Tensor]) -> None:
+        self._model(role).load_state_dict(state)
+
+    def copy(self, source: str, target: str) -> None:
+        """Make `target` equal `source`, which may be 'reference'."""
+        self._model(target).load_state_dict(self._model(source).state_dict())
+
+    def save(self, role: str, folder: Path) -> None:
+        """Write a folder that `AutoModelForCausalLM.from_pretrained` reads."""
+        self._model(role).save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def load(self, role: str, folder: Path) -> None:
+        self._model(role).load_state_dict(
+            load_causal_lm(str(folder), self.device, torch.float32).state_dict()
+        )
+
+
+class LoraFamily(Family):
+    """One frozen base; a LoRA adapter per role; the reference is the base with adapters off."""
+
+    kind = "lora"
+
+    def __init__(self, reference, tokenizer, device, rank: int):
+        super().__init__(reference, tokenizer, device)
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+        self._peft = PeftModel(reference, config, adapter_name=ROLES[0])
+        for role in ROLES[1:]:
+            self._peft.add_adapter(role, config)
+        self._peft.eval()
+
+    @contextmanager
+    def use(self, role: str) -> Iterator[PreTrainedModel]:
+        """The base model with the role's adapter switched on (none for the reference).
+
+        The backward pass of a trained role belongs inside the block: leaving it moves `requires_grad` on.
+        """
+        off = self._peft.disable_adapter() if role == "reference" else nullcontext()
+        if role != "reference":
+            self._peft.set_adapter(role)
+        with off, self._autocast():
+            yield self._peft.get_base_model()
+
+    def parameters(self, role: str) -> list[nn.Parameter]:
+        return [p for name, p in self._peft.named_parameters() if f".{role}." in name and "lora_" in name]
+
+    def state(self, role: str) -> dict[str, Tensor]:
+        return {k: v.clone() for k, v in get_peft_model_state_dict(self._peft, adapter_name=role).items()}
+
+    def set_state(self, role: str, state: dict[str, Tensor]) -> None:
+        set_peft_model_state_dict(self._peft, state, adapter_name=role)
+
+    def copy(self, source: str, target: str) -> None:
+        if source == "reference":  # B = 0 makes the adapter a no-op
+            state = self.state(target)
+            source_state = {k: torch.zeros_like(v) if "lora_B" in k else v for k, v in state.items()}
+        else:
+            source_state = self.state(source)
+        self.set_state(target, source_state)
+
+    def save(self, role: str, folder: Path) -> None:
+        """Write a PEFT adapter folder."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._peft.peft_config[role].save_pretrained(folder)
+        state = {k: v.contiguous().cpu() for k, v in self.state(role).items()}
+        save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        self.tokenizer.save_pretrained(folder)
+
+    def load(self, role: str, folder: Path) -> None:
+        self.set_state(role, load_peft_weights(str(folder), device=str(self.device)))
+
+
+def load_family(model: str, *, tuning: str = "auto", device: str = "auto", lora_rank: int = 16) -> Family:
+    """Load a model and make its family. Raises ModelError with one sentence."""
+    where = pick_device(device)
+    path = resolve(model)
+    tokenizer = load_tokenizer(path)
+    reference = load_causal_lm(path, where, torch.float32)
+    if tuning == "auto":
+        tuning = "full" if reference.num_parameters() < FULL_BELOW else "lora"
+    if tuning == "full":
+        return FullFamily(reference, tokenizer, where)
+    if where.type == "cuda":
+        reference = reference.to(torch.bfloat16)  # frozen, so no float32 master copy is needed
+    return LoraFamily(reference, tokenizer, where, lora_rank)
+
+
+def hidden_states(model: PreTrainedModel, ids: Tensor) -> Tensor:
+    """The trunk's last hidden states, without the LM head: (B, T) -> (B, T, hidden), float32."""
+    return model.base_model(input_ids=ids, use_cache=False)[0].float()

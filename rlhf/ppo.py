@@ -1,0 +1,423 @@
+"""PPO from human rankings: rollout, update, and `train_ppo`, a generator of updates.
+
+One update is: sample a batch of responses from the policy; score them with the reward model; charge the KL
+against the reference per token; estimate advantages (GAE); a few clipped steps on policy and value; adapt
+the KL coefficient. It follows LHP (Ziegler 2019) and N+ (Huang 2024, "The N+ Implementation Details of RLHF
+with PPO"), with these choices:
+
+1. The value function has a trunk of its own, started from the reward model (N+ detail 5), so its first
+   estimate of a finished response is that response's score.
+2. Old log-probabilities are computed by the same forward pass as in the update, not taken from the decode
+   loop: same padding, same dtype, same temperature. The first ratio is therefore 1, and that is asserted.
+3. A response that did not end with EOS gets a fixed low score (N+ detail 9), so endless responses never pay.
+4. Advantages are whitened, rewards are not (N+ details 17 and 24): whitened rewards would lose the score's
+   scale, which the reward model's normalisation has just fixed.
+5. Left out: entropy bonus, reward clipping, pre-training loss.
+
+Nothing here knows of SQLite or of a web page: text in, tensors, updates out.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from rlhf import functional as f
+from rlhf.batching import Padded, by_length, pad
+from rlhf.config import setting
+from rlhf.generate import SamplingConfig, sample
+from rlhf.models import Family, hidden_states
+from rlhf.reward_model import RewardModel
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    updates: int = setting(20, "Updates at most.")
+    episodes: int = setting(64, "Responses sampled per update.")
+    minibatch: int = setting(16, "Responses per optimiser step.")
+    inner_epochs: int = setting(2, "Passes over the responses of one update.")
+    learning_rate: float = setting(2e-4, "Policy learning rate for full tuning; LoRA takes three times it.")
+    value_learning_rate: float = setting(5e-4, "Value learning rate, likewise.")
+    warmup_updates: int = setting(2, "Updates in which only the value function learns at full rate.")
+    kl_coef: float = setting(0.05, "KL coefficient at the start.")
+    kl_target: float = setting(6.0, "KL in nats per response that the coefficient is steered to; 0: fixed.")
+    kl_horizon: float = setting(10_000, "Episodes over which the coefficient adapts (LHP).")
+    kl_stop: float = setting(10.0, "KL in nats per response at which training stops.")
+    approx_kl_stop: float = setting(0.1, "approx_kl at which the inner epochs of an update stop.")
+    gamma: float = setting(1.0, "Discount.")
+    lam: float = setting(0.95, "GAE's lambda.")
+    clip: float = setting(0.2, "Clip of the policy ratio.")
+    value_clip: float = setting(0.2, "Clip of the value change.")
+    missing_eos_score: float = setting(
+        -2.0, "Score of a response without EOS; the reference has mean 0, std 1."
+    )
+    max_grad_norm: float = setting(1.0, "Gradient norm clip.")
+    evaluate_every: int = setting(5, "Updates between held-out evaluations.")
+    token_budget: int = setting(8192, "Padded tokens that go through a model together.")
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+
+@dataclass
+class Rollout:
+    """B sampled responses and all that the update needs of them. R is the longest response."""
+
+    prompts: list[list[int]]
+    responses: list[list[int]]
+    finished: Tensor  # (B,) ended by EOS
+    mask: Tensor  # (B, R) True where there is a response token
+    logprobs: Tensor  # (B, R) of the policy that sampled them
+    ref_logprobs: Tensor  # (B, R)
+    values: Tensor  # (B, R) before each token is written
+    scores: Tensor  # (B,) normalised, or missing_eos_score
+    entropy: Tensor  # (B, R)
+
+    @property
+    def kl(self) -> Tensor:
+        """KL against the reference per response, in nats (B,): k3, never negative."""
+        return (f.kl_k3(self.logprobs, self.ref_logprobs) * self.mask).sum(1)
+
+
+@dataclass(frozen=True)
+class Update:
+    """What the world sees of one PPO update."""
+
+    step: int  # 1 for the first
+    metrics: dict[str, float]
+    stop: str | None = None  # why training ends here, in one sentence
+
+
+class ValueFunction:
+    """A trunk (the family's 'value' role) and a head; started from the reward model."""
+
+    def __init__(self, reward_model: RewardModel):
+        self.family = reward_model.family
+        self.family.copy("reward", "value")
+        self.head = self.family.new_head()
+        with torch.no_grad():  # fold the normalisation in: values live on the scale of normalised scores
+            self.head.weight.copy_(reward_model.head.weight / reward_model.std)
+            self.head.bias.copy_((reward_model.head.bias - reward_model.mean) / reward_model.std)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [*self.family.parameters("value"), *self.head.parameters()]
+
+    def __call__(self, batch: Padded) -> Tensor:
+        """Values before each response token (B, R); call inside `family.use("value")` when training."""
+        with self.family.use("value") as model:
+            hidden = hidden_states(model, batch.ids)
+        index = batch.positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
+        return self.head(hidden.gather(1, index)).squeeze(-1).float()
+
+
+def response_logprobs(
+    family: Family, role: str, batch: Padded, temperature: float, *, entropy: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probabilities of the response tokens under a role (B, R), and their entropies if asked for.
+
+    Logits are computed for response positions only: those of the prompt are never needed.
+    """
+    first = int(batch.positions.min())
+    with family.use(role) as model:
+        width = batch.ids.shape[1]
+        logits = model(input_ids=batch.ids, use_cache=False, logits_to_keep=width - first).logits
+    index = (batch.positions - first).unsqueeze(-1).expand(-1, -1, logits.shape[-1])
+    logits = logits.gather(1, index)
+    logprobs = f.logprobs_of(logits, batch.tokens, temperature)
+    if not entropy:
+        return logprobs, None
+    with torch.no_grad():
+        return logprobs, f.entropy_of(logits, temperature)
+
+
+@torch.no_grad()
+def rollout(
+    family: Family,
+    reward_model: RewardModel,
+    value_function: ValueFunction,
+    prompts: list[list[int]],
+    config: PPOConfig,
+    generator: torch.Generator,
+) -> Rollout:
+    """Sample one response per prompt from the policy, and look at them with every model."""
+    with family.use("policy") as model:
+        samples = sample(
+            model,
+            prompts,
+            config.sampling,
+            pad_id=family.pad_id,
+            eos_ids=family.eos_ids,
+            generator=generator,
+        )
+    responses = [s.tokens for s in samples]
+    finished = torch.tensor([s.finished for s in samples])
+    scores = reward_model.score(prompts, responses, config.token_budget)
+    scores = torch.where(finished, scores, config.missing_eos_score)
+
+    shape = (len(responses), max(len(r) for r in responses))
+    mask = torch.arange(shape[1]) < torch.tensor([len(r) for r in responses]).unsqueeze(1)
+    logprobs, ref_logprobs, values, entropy = (torch.zeros(shape) for _ in range(4))
+    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+    for rows in by_length(lengths, config.token_budget):
+        batch = pad([prompts[i] for i in rows], [responses[i] for i in rows], family.pad_id, family.device)
+        columns = batch.tokens.shape[1]
+        own, own_entropy = response_logprobs(
+            family, "policy", batch, config.sampling.temperature, entropy=True
+        )
+        reference, _ = response_logprobs(family, "reference", batch, config.sampling.temperature)
+        for whole, part in (
+            (logprobs, own),
+            (ref_logprobs, reference),
+            (values, value_function(batch)),
+            (entropy, own_entropy),
+        ):
+            whole[rows, :columns] = (part * batch.mask).cpu()
+    return Rollout(prompts, responses, finished, mask, logprobs, ref_logprobs, values, scores, entropy)
+
+
+class AdaptiveKL:
+    """Steers the KL coefficient so that KL settles at a target (LHP, section 2.2)."""
+
+    def __init__(self, coefficient: float, target: float, horizon: float):
+        self.coefficient, self.target, self.horizon = coefficient, target, horizon
+
+    def update(self, kl: float, episodes: int) -> None:
+        if self.target > 0:
+            error = min(max(kl / self.target - 1, -0.2), 0.2)
+            self.coefficient *= 1 + error * episodes / self.horizon
+
+
+@dataclass
+class Learner:
+    """Policy and value under training, with their optimisers."""
+
+    family: Family
+    value_function: ValueFunction
+    policy_optimizer: torch.optim.Optimizer
+    value_optimizer: torch.optim.Optimizer
+
+    @classmethod
+    def start(cls, family: Family, reward_model: RewardModel, config: PPOConfig) -> "Learner":
+        value_function = ValueFunction(reward_model)
+        scale = 3 if family.kind == "lora" else 1
+        # eps 1e-5 as in LHP and N+ (detail 13): torch's 1e-8 makes early steps too large
+        policy = torch.optim.AdamW(
+            family.parameters("policy"), lr=scale * config.learning_rate, eps=1e-5, weight_decay=0.0
+        )
+        value = torch.optim.AdamW(
+            value_function.parameters(), lr=scale * config.value_learning_rate, eps=1e-5, weight_decay=0.0
+        )
+        return cls(family, value_function, policy, value)
+
+    def set_rates(self, policy_share: float, value_share: float) -> None:
+        """Scale the learning rates for this update."""
+        for optimizer, share in ((self.policy_optimizer, policy_share), (self.value_optimizer, value_share)):
+            for group in optimizer.param_groups:
+                group.setdefault("peak", group["lr"])
+                group["lr"] = group["peak"] * share
+
+
+def update(
+    learner: Learner, data: Rollout, kl_coef: float, config: PPOConfig, order: random.Random
+) -> dict[str, float]:
+    """The inner epochs over one rollout; returns what happened, averaged over its optimiser steps."""
+    rewards = f.token_rewards(data.scores, f.kl_k1(data.logprobs, data.ref_logprobs), data.mask, kl_coef)
+    advantages, returns = f.gae(rewards, data.values, data.mask, config.gamma, config.lam)
+    explained = float(f.explained_variance(data.values, returns, data.mask))
+    advantages = f.masked_whiten(advantages, data.mask)
+
+    steps: list[dict[str, float]] = []
+    stopped = False
+    for _ in range(config.inner_epochs):
+        rows = list(range(len(data.responses)))
+        order.shuffle(rows)
+        for start in range(0, len(rows), config.minibatch):
+            chosen = rows[start : start + config.minibatch]
+            watch = _step(learner, data, advantages, returns, chosen, config)
+            if not steps:  # nothing has been learned yet: the same pass must give the same numbers
+                _assert_same_policy(watch)
+            steps.append(watch)
+            if watch["policy/approx_kl"] > config.approx_kl_stop:
+                stopped = True
+                break
+        if stopped:
+            break
+    metrics = {name: sum(s[name] for s in steps) / len(steps) for name in steps[0]}
+    return metrics | {
+        "value/explained_variance": explained,
+        "policy/inner_steps": float(len(steps)),
+        "objective/reward": float((rewards * data.mask).sum(1).mean()),
+    }
+
+
+def _assert_same_policy(watch: dict[str, float]) -> None:
+    if abs(watch["policy/ratio"] - 1) > 0.02 or watch["policy/approx_kl"] > 0.01:
+        raise RuntimeError(
+            f"PPO's first ratio is {watch['policy/ratio']:.4f} and approx_kl is "
+            f"{watch['policy/approx_kl']:.4f}, wanted 1 and 0: "
+            "the update does not see the policy that sampled."
+        )
+
+
+def _step(
+    learner: Learner,
+    data: Rollout,
+    advantages: Tensor,
+    returns: Tensor,
+    rows: list[int],
+    config: PPOConfig,
+) -> dict[str, float]:
+    """One optimiser step on policy and value; gradients add up over micro-batches of the token budget."""
+    family, value_function = learner.family, learner.value_function
+    learner.policy_optimizer.zero_grad(set_to_none=True)
+    learner.value_optimizer.zero_grad(set_to_none=True)
+    lengths = [len(data.prompts[i]) + len(data.responses[i]) for i in rows]
+    tokens = sum(len(data.responses[i]) for i in rows)
+    total: dict[str, float] = {}
+    for picked in by_length(lengths, config.token_budget):
+        part = [rows[i] for i in picked]
+        batch = pad(
+            [data.prompts[i] for i in part], [data.responses[i] for i in part], family.pad_id, family.device
+        )
+        columns = batch.tokens.shape[1]
+        old_logprobs, old_values, advantage, target = (
+            t[part, :columns].to(family.device) for t in (data.logprobs, data.values, advantages, returns)
+        )
+        share = float(batch.mask.sum()) / tokens
+        with family.use("policy"):
+            logprobs, _ = response_logprobs(family, "policy", batch, config.sampling.temperature)
+            loss, watch = f.policy_loss(logprobs, old_logprobs, advantage, batch.mask, config.clip)
+            (loss * share).backward()
+        with family.use("value"):
+            values = value_function(batch)
+            value_loss = f.value_loss(values, old_values, target, batch.mask, config.value_clip)
+            (value_loss * share).backward()
+        watch |= {"policy/loss": loss.detach(), "value/loss": value_loss.detach()}
+        for name, number in watch.items():
+            total[name] = total.get(name, 0.0) + float(number) * share
+    for optimizer in (learner.policy_optimizer, learner.value_optimizer):
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+        if not torch.isfinite(norm):
+            raise FloatingPointError("PPO met a gradient that is not a finite number")
+        optimizer.step()
+    return total
+
+
+def train_ppo(
+    family: Family,
+    reward_model: RewardModel,
+    prompts: Sequence[list[int]],
+    heldout: Sequence[list[int]],
+    config: PPOConfig,
+    seed: int,
+) -> Iterator[Update]:
+    """Train the family's 'policy' from where it stands; yields after every update.
+
+    prompts, heldout: encoded prompts. When the iteration ends (updates used up, KL at its stop, or a number
+    that is not finite), the policy holds the checkpoint that was best on the held-out prompts, by score
+    minus kl_coef times KL: a later one has often only found the reward model's blind spot.
+    """
+    order = random.Random(seed)
+    generator = torch.Generator(device=family.device).manual_seed(seed)
+    learner = Learner.start(family, reward_model, config)
+    controller = AdaptiveKL(config.kl_coef, config.kl_target, config.kl_horizon)
+    deck: list[list[int]] = []
+    best = _Best(family.state("policy"), float("-inf"), 0)
+    for step in range(1, config.updates + 1):
+        share = 1 - (step - 1) / config.updates
+        # the value function starts from a model of whole responses: let it settle before the policy trusts it
+        learner.set_rates(share if step > config.warmup_updates else 0.1 * share, share)
+        if len(deck) < config.episodes:
+            fresh = list(prompts)
+            order.shuffle(fresh)
+            deck += fresh
+        batch, deck = deck[: config.episodes], deck[config.episodes :]
+        data = rollout(family, reward_model, learner.value_function, batch, config, generator)
+        kl = float(data.kl.mean())
+        metrics = _describe(data, kl, controller.coefficient)
+        stop = None
+        if kl > config.kl_stop:
+            stop = f"KL against the reference reached {kl:.1f} nats, over the limit of {config.kl_stop:g}"
+        else:
+            try:
+                metrics |= update(learner, data, controller.coefficient, config, order)
+            except FloatingPointError as error:
+                stop = str(error)
+        controller.update(kl, config.episodes)
+        if stop is None and (step % config.evaluate_every == 0 or step == config.updates):
+            judged = evaluate_policy(family, reward_model, heldout, config, seed)
+            metrics |= judged
+            objective = judged["heldout/score"] - config.kl_coef * judged["heldout/kl"]
+            if objective > best.objective and judged["heldout/kl"] <= config.kl_stop:
+                best = _Best(family.state("policy"), objective, step)
+        metrics["policy/best_update"] = float(best.step)
+        yield Update(step, metrics, stop)
+        if stop:
+            break
+    family.set_state("policy", best.state)
+
+
+@dataclass
+class _Best:
+    state: dict[str, Tensor]
+    objective: float
+    step: int
+
+
+def _describe(data: Rollout, kl: float, kl_coef: float) -> dict[str, float]:
+    lengths = data.mask.sum(1).float()
+    return {
+        "objective/score": float(data.scores.mean()),
+        "objective/kl": kl,
+        "objective/kl_coef": kl_coef,
+        "objective/entropy": float(f.masked_mean(data.entropy, data.mask)),
+        "response/length": float(lengths.mean()),
+        "response/eos_rate": float(data.finished.float().mean()),
+    }
+
+
+@torch.no_grad()
+def evaluate_policy(
+    family: Family,
+    reward_model: RewardModel,
+    prompts: Sequence[list[int]],
+    config: PPOConfig,
+    seed: int,
+    role: str = "policy",
+) -> dict[str, float]:
+    """Score, KL (nats per response) and length of a role on held-out prompts, with a fixed seed."""
+    generator = torch.Generator(device=family.device).manual_seed(seed)
+    with family.use(role) as model:
+        samples = sample(
+            model,
+            list(prompts),
+            config.sampling,
+            pad_id=family.pad_id,
+            eos_ids=family.eos_ids,
+            generator=generator,
+        )
+    responses = [s.tokens for s in samples]
+    scores = reward_model.score(prompts, responses, config.token_budget)
+    finished = torch.tensor([s.finished for s in samples])
+    scores = torch.where(finished, scores, config.missing_eos_score)
+    return {
+        "heldout/score": float(scores.mean()),
+        "heldout/kl": measure_kl(family, role, prompts, responses, config),
+        "heldout/length": sum(len(r) for r in responses) / len(responses),
+    }
+
+
+@torch.no_grad()
+def measure_kl(
+    family: Family, role: str, prompts: Sequence[list[int]], responses: Sequence[list[int]], config: PPOConfig
+) -> float:
+    """Mean KL of a role against the reference over responses it sampled, in nats per response (k3)."""
+    total = 0.0
+    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+    for rows in by_length(lengths, config.token_budget):
+        batch = pad([prompts[i] for i in rows], [responses[i] for i in rows], family.pad_id, family.device)
+        own, _ = response_logprobs(family, role, batch, config.sampling.temperature)
+        reference, _ = response_logprobs(family, "reference", batch, config.sampling.temperature)
+        total += float((f.kl_k3(own, reference) * batch.mask).sum())
+    return total / len(responses)

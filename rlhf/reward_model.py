@@ -1,0 +1,228 @@
+"""Rankings -> reward model: one number for a prompt and a response.
+
+The trunk is the SFT model (a role of the family), the head one linear map of the hidden state at the last
+token. A ranking of K responses is learned whole: each response is scored once, and the loss is over all its
+pairs, ties included (`functional.ranking_loss`). After training the scores are shifted and scaled so that
+the reference's own responses score mean 0 and standard deviation 1 (Ziegler 2019): the KL coefficient then
+means the same in every round, and the curves of successive reward models can be compared.
+
+`train_reward_model` is a generator of steps, so that the worker can serve annotators between any two.
+"""
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from data.preferences import RankedResponses
+from rlhf.batching import by_length, pad
+from rlhf.config import setting
+from rlhf.functional import ranking_loss
+from rlhf.generate import encode_prompt
+from rlhf.models import Family, hidden_states
+
+
+@dataclass(frozen=True)
+class RewardModelConfig:
+    epochs: int = setting(3, "Passes over the rankings.")
+    rankings_per_step: int = setting(8, "Rankings per optimiser step; all responses of one stay together.")
+    learning_rate: float = setting(3e-4, "Peak learning rate for full tuning; LoRA takes three times it.")
+    weight_decay: float = setting(0.01, "AdamW weight decay.")
+    warmup: float = setting(0.1, "Share of the steps that warm up; linear decay to 0 after them.")
+    heldout_share: float = setting(0.2, "Share of the prompts kept apart to measure accuracy.")
+    token_budget: int = setting(8192, "Padded tokens that go through the model together.")
+
+
+class RewardModel:
+    """Scores sequences of tokens. Raw scores come from the head; `score` gives normalised ones."""
+
+    def __init__(self, family: Family):
+        self.family = family
+        self.head = family.new_head()
+        self.mean, self.std = 0.0, 1.0
+
+    def reset(self, seed: int) -> None:
+        """Start again from the SFT model with a fresh head."""
+        torch.manual_seed(seed)
+        self.family.copy("reference", "reward")
+        self.head = self.family.new_head()
+        self.mean, self.std = 0.0, 1.0
+
+    def encode(self, prompt: str, response: str) -> tuple[list[int], list[int]]:
+        """Token ids of a prompt and of a response closed with EOS."""
+        tokenizer = self.family.tokenizer
+        tokens = tokenizer(response, add_special_tokens=False)["input_ids"]
+        return encode_prompt(tokenizer, prompt), [*tokens, self.family.eos_id]
+
+    def raw(self, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> Tensor:
+        """Raw scores (N,) in one forward pass, with gradients when they are on.
+
+        Inside `family.use("reward")` already when training, so that backward sees the right adapter.
+        """
+        batch = pad(prompts, responses, self.family.pad_id, self.family.device)
+        with self.family.use("reward") as model:
+            hidden = hidden_states(model, batch.ids)
+            last = hidden[torch.arange(len(hidden)), batch.last]
+        return self.head(last).squeeze(-1)
+
+    @torch.no_grad()
+    def score(
+        self, prompts: Sequence[list[int]], responses: Sequence[list[int]], token_budget: int = 8192
+    ) -> Tensor:
+        """Normalised scores (N,) on the CPU; the same alone or in a batch."""
+        scores = torch.empty(len(responses))
+        lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+        for rows in by_length(lengths, token_budget):
+            scores[rows] = self.raw([prompts[i] for i in rows], [responses[i] for i in rows]).float().cpu()
+        return (scores - self.mean) / self.std
+
+    def score_texts(self, prompts: Sequence[str], responses: Sequence[str]) -> Tensor:
+        """Normalised scores of texts (N,)."""
+        encoded = [self.encode(p, r) for p, r in zip(prompts, responses, strict=True)]
+        return self.score([p for p, _ in encoded], [r for _, r in encoded])
+
+    def normalise_on(self, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> None:
+        """Make these responses (the reference's, on fresh prompts) score mean 0 and standard deviation 1."""
+        self.mean, self.std = 0.0, 1.0
+        scores = self.score(prompts, responses)
+        self.mean, self.std = float(scores.mean()), max(float(scores.std(unbiased=False)), 1e-6)
+
+    def save(self, folder: Path) -> None:
+        self.family.save("reward", folder)
+        tensors = {f"head.{k}": v.contiguous().cpu() for k, v in self.head.state_dict().items()}
+        tensors["normalisation"] = torch.tensor([self.mean, self.std])
+        save_file(tensors, folder / "reward_head.safetensors")
+
+    def load(self, folder: Path) -> None:
+        self.family.load("reward", folder)
+        tensors = load_file(folder / "reward_head.safetensors")
+        self.mean, self.std = tensors.pop("normalisation").tolist()
+        self.head.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items()})
+
+
+def train_reward_model(
+    model: RewardModel, rankings: Sequence[RankedResponses], config: RewardModelConfig, seed: int
+) -> Iterator[dict[str, float]]:
+    """Train on rankings; yields `{"reward_model/loss": ...}` after each optimiser step.
+
+    All responses of a ranking, and all rankings of a prompt, stay in one step: shuffled pairs of one prompt
+    overfit within an epoch (InstructGPT, section 3.5).
+    """
+    family = model.family
+    by_prompt: dict[str, list[RankedResponses]] = {}
+    for ranking in rankings:
+        by_prompt.setdefault(ranking.prompt, []).append(ranking)
+    rate = config.learning_rate * (3 if family.kind == "lora" else 1)
+    parameters = [*family.parameters("reward"), *model.head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=config.weight_decay, eps=1e-5)
+    order = random.Random(seed)
+    epochs = [list(_steps(by_prompt, config.rankings_per_step, order)) for _ in range(config.epochs)]
+    steps = [step for epoch in epochs for step in epoch]
+    warmup = max(1, round(config.warmup * len(steps)))
+    for number, step in enumerate(steps):
+        share = min((number + 1) / warmup, (len(steps) - number) / max(1, len(steps) - warmup))
+        for group in optimizer.param_groups:
+            group["lr"] = rate * share
+        yield {"reward_model/loss": _optimise(model, step, optimizer, parameters)}
+
+
+def _steps(
+    by_prompt: dict[str, list[RankedResponses]], size: int, order: random.Random
+) -> Iterator[list[RankedResponses]]:
+    """One epoch: prompts shuffled, cut into steps of about `size` rankings."""
+    prompts = list(by_prompt)
+    order.shuffle(prompts)
+    step: list[RankedResponses] = []
+    for prompt in prompts:
+        step += by_prompt[prompt]
+        if len(step) >= size:
+            yield step
+            step = []
+    if step:
+        yield step
+
+
+def _optimise(
+    model: RewardModel,
+    step: list[RankedResponses],
+    optimizer: torch.optim.Optimizer,
+    parameters: list[torch.nn.Parameter],
+) -> float:
+    """One optimiser step; the loss before it."""
+    with model.family.use("reward"):
+        loss = _loss(model, step).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def _loss(model: RewardModel, rankings: Sequence[RankedResponses]) -> Tensor:
+    """Loss of each ranking (B,). Every response goes through the model once."""
+    encoded = [model.encode(r.prompt, text) for r in rankings for text in r.responses]
+    flat = model.raw([p for p, _ in encoded], [r for _, r in encoded])
+    width = max(len(r.responses) for r in rankings)
+    counts = torch.tensor([len(r.responses) for r in rankings], device=flat.device)
+    mask = torch.arange(width, device=flat.device) < counts.unsqueeze(1)  # (B, K)
+    scores = torch.zeros(mask.shape, device=flat.device).masked_scatter(mask, flat.float())
+    ranks = torch.zeros_like(mask, dtype=torch.long)
+    ranks[mask] = torch.tensor([rank for r in rankings for rank in r.ranks], device=flat.device)
+    return ranking_loss(scores, ranks, mask)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of held-out pairs ordered as the annotators did, with a 95 % interval over prompts."""
+
+    accuracy: float
+    low: float
+    high: float
+    pairs: int
+    longer_wins: float  # what "the longer response is better" would have scored
+
+    def sentence(self) -> str:
+        interval = f"95 % interval {self.low:.0%} to {self.high:.0%}"
+        return f"{self.accuracy:.0%} of {self.pairs} held-out pairs ({interval})"
+
+
+def measure_accuracy(model: RewardModel, heldout: Sequence[RankedResponses]) -> Accuracy:
+    """Held-out pair accuracy. Tied pairs do not count; equal scores count half.
+
+    The interval is a bootstrap over *rankings*, not pairs: the pairs of one ranking stand or fall together,
+    and an interval that took them for independent would be too narrow.
+    """
+    per_ranking: list[tuple[float, float, int]] = []  # right, right by length, pairs
+    texts = [(r.prompt, text) for r in heldout for text in r.responses]
+    scores = iter(model.score_texts([p for p, _ in texts], [t for _, t in texts]).tolist() if texts else [])
+    for ranking in heldout:
+        own = [next(scores) for _ in ranking.responses]
+        lengths = [float(len(text)) for text in ranking.responses]
+        right, right_by_length, count = 0.0, 0.0, 0
+        for i in range(len(own)):
+            for j in range(len(own)):
+                if ranking.ranks[i] < ranking.ranks[j]:
+                    count += 1
+                    right += 1.0 if own[i] > own[j] else 0.5 if own[i] == own[j] else 0.0
+                    right_by_length += (
+                        1.0 if lengths[i] > lengths[j] else 0.5 if lengths[i] == lengths[j] else 0.0
+                    )
+        if count:
+            per_ranking.append((right, right_by_length, count))
+    total = sum(count for *_, count in per_ranking)
+    if total == 0:
+        return Accuracy(math.nan, 0.0, 1.0, 0, math.nan)
+    draw = random.Random(0)
+    resampled = []
+    for _ in range(1000):
+        chosen = draw.choices(per_ranking, k=len(per_ranking))
+        resampled.append(sum(r for r, *_ in chosen) / sum(c for *_, c in chosen))
+    resampled.sort()
+    right = sum(r for r, *_ in per_ranking)
+    by_longer = sum(r for _, r, _ in per_ranking)
+    return Accuracy(right / total, resampled[24], resampled[974], total, by_longer / total)

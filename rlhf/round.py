@@ -1,0 +1,159 @@
+"""One round: rankings -> reward model -> gate -> PPO -> published or rejected.
+
+A generator of `Progress`, ended by one `Outcome`. It knows a model family, rankings and prompts, and nothing
+of SQLite: the worker writes down what comes out, and a notebook or a benchmark can run it as it is.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from data.preferences import RankedResponses, split_by_prompt
+from rlhf.config import setting
+from rlhf.generate import encode_prompt, sample
+from rlhf.models import Family
+from rlhf.ppo import PPOConfig, evaluate_policy, train_ppo
+from rlhf.reward_model import (
+    Accuracy,
+    RewardModel,
+    RewardModelConfig,
+    measure_accuracy,
+    train_reward_model,
+)
+
+
+@dataclass(frozen=True)
+class RoundConfig:
+    reward_model: RewardModelConfig = field(default_factory=RewardModelConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    gate: float = setting(0.5, "PPO starts only when the accuracy's 95 % interval lies above this.")
+    normalise_on: int = setting(192, "Fresh prompts whose reference responses set the scores' mean and std.")
+    heldout_prompts: int = setting(96, "Prompts that judge checkpoints; PPO never trains on them.")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Something happened; the worker may do other things before it asks for the next."""
+
+    state: str  # 'reward_model' or 'ppo'
+    detail: str  # one sentence
+    step: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the round ended. When published, the family's 'policy' role holds the new policy."""
+
+    published: bool
+    reason: str
+    summary: dict[str, float]
+
+
+def run_round(
+    family: Family,
+    reward_model: RewardModel,
+    rankings: Sequence[RankedResponses],
+    prompts: Sequence[str],
+    config: RoundConfig,
+    seed: int,
+) -> Iterator[Progress | Outcome]:
+    """Run one round from the family's 'published' policy; the last thing yielded is the Outcome.
+
+    rankings: all that stand, of this round and those before. prompts: what PPO may sample on.
+    """
+    train, heldout = split_by_prompt(rankings, config.reward_model.heldout_share)
+    steps = 0
+    reward_model.reset(seed)
+    for steps, metrics in enumerate(
+        train_reward_model(reward_model, train, config.reward_model, seed), start=1
+    ):
+        yield Progress("reward_model", f"training the reward model on {len(train)} rankings", steps, metrics)
+
+    ids = [encode_prompt(family.tokenizer, p) for p in prompts]
+    judges, ids = ids[: config.heldout_prompts], ids[config.heldout_prompts :]
+    _normalise(family, reward_model, ids[: config.normalise_on], config.ppo, seed)
+    accuracy = measure_accuracy(reward_model, heldout)
+    yield Progress(
+        "reward_model",
+        f"the reward model orders {accuracy.sentence()} as the annotators did",
+        steps,
+        {
+            "reward_model/accuracy": accuracy.accuracy,
+            "reward_model/accuracy_low": accuracy.low,
+            "reward_model/accuracy_high": accuracy.high,
+            "reward_model/longer_wins": accuracy.longer_wins,
+        },
+    )
+    summary = {
+        "accuracy": accuracy.accuracy,
+        "accuracy_low": accuracy.low,
+        "accuracy_high": accuracy.high,
+        "longer_wins": accuracy.longer_wins,
+        "heldout_pairs": float(accuracy.pairs),
+    }
+    refusal = gate(accuracy, config.gate)
+    if refusal:
+        yield Outcome(False, refusal, summary)
+        return
+
+    before = evaluate_policy(family, reward_model, judges, config.ppo, seed, role="published")
+    family.copy("published", "policy")
+    best, updates, stop = 0, 0, None
+    for done in train_ppo(family, reward_model, ids, judges, config.ppo, seed):
+        updates, stop, best = done.step, done.stop, int(done.metrics["policy/best_update"])
+        detail = (
+            f"PPO update {done.step} of {config.ppo.updates}: score {done.metrics['objective/score']:+.2f}"
+        )
+        yield Progress("ppo", detail, done.step, done.metrics)
+    summary |= {"updates": float(updates), "best_update": float(best)}
+    if best == 0:
+        yield Outcome(False, stop or "PPO found no policy within the KL limit", summary)
+        return
+    after = evaluate_policy(family, reward_model, judges, config.ppo, seed)
+    for name in ("score", "kl", "length"):
+        summary[f"{name}_before"] = before[f"heldout/{name}"]
+        summary[f"{name}_after"] = after[f"heldout/{name}"]
+    summary["kl"] = summary.pop("kl_after")
+    yield judge(summary, stop)
+
+
+def gate(accuracy: Accuracy, floor: float) -> str | None:
+    """Why PPO may not start, or None. A reward model no better than chance teaches noise."""
+    if accuracy.pairs == 0:
+        return "no held-out pairs with different ranks to judge the reward model by"
+    if accuracy.low <= floor:
+        return f"the reward model is not clearly better than chance yet: {accuracy.sentence()}"
+    return None
+
+
+def judge(summary: dict[str, float], stop: str | None) -> Outcome:
+    """Publish only what scores better on held-out prompts, with every figure finite."""
+    if not all(math.isfinite(v) for k, v in summary.items() if k != "longer_wins"):
+        return Outcome(False, "a figure of the new policy is not a finite number", summary)
+    if summary["score_after"] <= summary["score_before"]:
+        return Outcome(False, "the new policy does not score better on held-out prompts", summary)
+    change = (
+        f"score {summary['score_before']:+.2f} to {summary['score_after']:+.2f} at KL {summary['kl']:.1f}"
+    )
+    return Outcome(True, f"{change}; {stop}" if stop else change, summary)
+
+
+def _normalise(
+    family: Family, model: RewardModel, prompts: list[list[int]], config: PPOConfig, seed: int
+) -> None:
+    """Score the reference's own responses to fresh prompts as mean 0, std 1."""
+    generator = torch.Generator(device=family.device).manual_seed(seed)
+    with family.use("reference") as reference:
+        samples = sample(
+            reference,
+            prompts,
+            config.sampling,
+            pad_id=family.pad_id,
+            eos_ids=family.eos_ids,
+            generator=generator,
+        )
+    ended = [i for i, s in enumerate(samples) if s.finished] or list(range(len(samples)))
+    model.normalise_on([prompts[i] for i in ended], [samples[i].tokens for i in ended])

@@ -1,0 +1,70 @@
+import pytest
+import torch
+
+from rlhf import checkpoint
+from rlhf.generate import encode_prompt
+from rlhf.models import ModelError, load_family
+
+
+def test_a_policy_is_there_whole_or_not_at_all(tmp_path):
+    def write(folder):
+        (folder / "policy").mkdir()
+        (folder / "policy" / "weights").write_text("w")
+
+    assert checkpoint.write_policy(tmp_path, 3, write) == tmp_path / "policies" / "3"
+    assert (tmp_path / "policies" / "3" / "policy" / "weights").read_text() == "w"
+
+    def break_off(folder):
+        (folder / "half").write_text("h")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.write_policy(tmp_path, 4, break_off)
+    assert [p.name for p in (tmp_path / "policies").iterdir()] == ["3"]
+
+
+def test_clean_removes_what_no_row_names(tmp_path):
+    for name in ("1", "2", ".3.tmp"):
+        (tmp_path / "policies" / name).mkdir(parents=True)
+    assert checkpoint.clean(tmp_path, [1]) == [".3.tmp", "2"]
+    assert [p.name for p in (tmp_path / "policies").iterdir()] == ["1"]
+    assert checkpoint.clean(tmp_path / "none", []) == []
+
+
+def logits(family, role):
+    with torch.no_grad(), family.use(role) as model:
+        return model(input_ids=torch.tensor([encode_prompt(family.tokenizer, "a b c")])).logits
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_roles_are_apart_and_survive_saving(tiny_model, tmp_path, tuning):
+    family = load_family(tiny_model, tuning=tuning, device="cpu", lora_rank=8)
+    reference = logits(family, "reference")
+    assert torch.equal(logits(family, "policy"), reference)  # fresh, it is the reference exactly
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in family.parameters("policy"):
+            parameter += 0.05 * torch.randn_like(parameter)
+    changed = logits(family, "policy")
+    assert not torch.allclose(changed, reference)
+    assert torch.equal(logits(family, "reference"), reference)
+    assert torch.equal(logits(family, "published"), reference)
+    family.copy("policy", "published")
+    assert torch.equal(logits(family, "published"), changed)
+    family.save("policy", tmp_path / "policy")
+    family.copy("reference", "policy")
+    assert torch.equal(logits(family, "policy"), reference)
+
+    again = load_family(tiny_model, tuning=tuning, device="cpu", lora_rank=8)
+    again.load("policy", tmp_path / "policy")
+    assert torch.allclose(logits(again, "policy"), changed, atol=1e-6)
+
+
+def test_a_model_that_cannot_be_had_is_one_sentence(tmp_path):
+    for bad in ("no/such-model-anywhere", str(tmp_path)):
+        with pytest.raises(ModelError) as error:
+            load_family(bad)
+        assert "\n" not in str(error.value)
+        assert bad in str(error.value)
+    with pytest.raises(ModelError, match="--device auto"):
+        load_family("starter", device="tpu")

@@ -1,0 +1,79 @@
+import pytest
+import torch
+
+from rlhf.batching import by_length, pad
+from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
+from rlhf.models import load_family
+
+GREEDY = SamplingConfig(temperature=0, max_new_tokens=12)
+
+
+@pytest.fixture(scope="module")
+def family(tiny_model):
+    return load_family(tiny_model, tuning="full", device="cpu")
+
+
+def draw(family, prompts, config=GREEDY, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    ids = [encode_prompt(family.tokenizer, p) for p in prompts]
+    with family.use("reference") as model:
+        return sample(model, ids, config, pad_id=family.pad_id, eos_ids=family.eos_ids, generator=generator)
+
+
+def test_a_prompt_goes_through_the_chat_template(family):
+    ids = encode_prompt(family.tokenizer, "hi")
+    assert family.tokenizer.decode(ids) == "<|user|>hi<|assistant|>"
+
+
+def test_a_row_gets_the_same_response_alone_and_in_a_padded_batch(family):
+    prompts = ["a", "a much longer prompt than the others", "three"]
+    together = draw(family, prompts)
+    assert together == [draw(family, [p])[0] for p in prompts]
+
+
+def test_same_seed_repeats_and_another_differs(family):
+    config = SamplingConfig(temperature=1.0, max_new_tokens=12)
+    first = draw(family, ["a"] * 8, config, seed=1)
+    assert first == draw(family, ["a"] * 8, config, seed=1)
+    assert first != draw(family, ["a"] * 8, config, seed=2)
+
+
+def test_rows_end_at_eos_and_leave_the_batch_without_changing_the_others(family):
+    """With half the vocabulary as EOS nearly every row ends early, so the batch is compacted again and again."""
+    eos = set(range(130))
+    ids = [encode_prompt(family.tokenizer, f"prompt {i}") for i in range(24)]
+    with family.use("reference") as model:
+        together = sample(model, ids, GREEDY, pad_id=0, eos_ids=eos)
+        alone = [sample(model, [i], GREEDY, pad_id=0, eos_ids=eos)[0] for i in ids]
+    assert together == alone
+    assert any(s.finished for s in together)
+    for s in together:
+        assert all(t not in eos for t in s.tokens[:-1])
+        assert s.finished == (s.tokens[-1] in eos)
+        assert s.finished or len(s.tokens) == GREEDY.max_new_tokens
+
+
+def test_top_p_keeps_the_most_likely_token_only_when_it_is_tiny(family):
+    config = SamplingConfig(temperature=1.0, top_p=1e-6, max_new_tokens=12)
+    assert draw(family, ["a", "bb"], config) == draw(family, ["a", "bb"])
+
+
+def test_text_has_no_special_tokens(family):
+    assert decode_text(family.tokenizer, [4, 5, 1]) == family.tokenizer.decode([4, 5])
+
+
+def test_pad_lines_up_tokens_and_the_states_that_predict_them():
+    batch = pad([[5, 6, 7], [8]], [[1, 2], [3, 4, 9]], pad_id=0)
+    assert batch.ids.tolist() == [[5, 6, 7, 1, 2], [8, 3, 4, 9, 0]]
+    assert batch.tokens[batch.mask].tolist() == [1, 2, 3, 4, 9]
+    assert batch.positions[0, :2].tolist() == [2, 3]  # token 1 is predicted where 7 stands
+    assert batch.positions[1].tolist() == [0, 1, 2]
+    assert batch.last.tolist() == [4, 3]
+
+
+def test_by_length_keeps_the_budget_and_every_index():
+    lengths = [3, 50, 7, 7, 20, 1]
+    batches = list(by_length(lengths, 40))
+    assert sorted(i for b in batches for i in b) == list(range(6))
+    for b in batches:
+        assert len(b) == 1 or max(lengths[i] for i in b) * len(b) <= 40
