@@ -4,7 +4,6 @@ The judge is the scorer that ranked (or any other), never the trained reward mod
 held-out ones, which no annotator has seen. Nothing is written: it can run beside the worker.
 """
 
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +22,7 @@ class Policies(Protocol):
     def get_setting(self, key: str): ...
     def policies(self) -> list: ...
     def published(self): ...
-    def prompts(self, split: str) -> list: ...
+    def prompts(self, split: str, seed: int) -> list: ...
 
 
 def evaluate_versions(
@@ -50,9 +49,7 @@ def evaluate_versions(
             raise ValueError(
                 f"There is no policy {version}; this run has {', '.join(map(str, sorted(known)))}."
             )
-    texts = [p.text for p in store.prompts("heldout")]
-    random.Random(seed).shuffle(texts)
-    texts = texts[:prompts]
+    texts = [p.text for p in store.prompts("heldout", seed)][:prompts]
     if not texts:
         raise ValueError("This run has no held-out prompts yet; start it once with python app.py.")
     family = load_family(store.get_setting("model"), tuning=store.get_setting("tuning"))

@@ -25,7 +25,7 @@ class WorkerConfig:
     tuning: str = setting("auto", "full, lora, or auto (full below 50M parameters).")
     lora_rank: int = setting(16, "Rank of the LoRA adapters.")
     device: str = setting("auto", "auto (CUDA, else MPS, else CPU), cuda, mps or cpu.")
-    threads: int = setting(0, "CPU threads for torch; 0: all cores.")
+    threads: int = setting(0, "CPU threads for torch; 0: all cores but one, which the web process needs.")
     responses: int = setting(4, "Responses per task, 2 to 4.")
     rankings_per_round: int = setting(64, "New rankings that start a round.")
     open_tasks: int = setting(16, "Tasks kept ready ahead of the annotators.")
@@ -33,6 +33,7 @@ class WorkerConfig:
     max_new_tokens: int = setting(96, "Longest response, in tokens.")
     max_prompt_tokens: int = setting(512, "Longer prompts are refused when they are read.")
     ppo_updates: int = setting(20, "PPO updates per round, at most.")
+    ppo_episodes: int = setting(64, "Responses sampled per PPO update.")
     kl_coef: float = setting(0.05, "Coefficient of the KL penalty at the start of a round.")
     kl_stop: float = setting(10.0, "KL against the reference, in nats per response, at which PPO stops.")
     seed: int = setting(0, "Seed of prompts, sampling and training.")
@@ -45,6 +46,7 @@ class WorkerConfig:
             (self.temperature > 0, "temperature", "above 0"),
             (self.max_new_tokens >= 4, "max-new-tokens", "at least 4"),
             (self.ppo_updates >= 1, "ppo-updates", "at least 1"),
+            (self.ppo_episodes >= 8, "ppo-episodes", "at least 8"),
             (self.kl_coef >= 0, "kl-coef", "0 or more"),
             (self.kl_stop > 0, "kl-stop", "above 0"),
             (self.tuning in ("full", "lora", "auto"), "tuning", "full, lora or auto"),

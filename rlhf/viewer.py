@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
@@ -22,16 +21,8 @@ BASE = -1  # the version number of the model before SFT
 EVERY = 0.12  # seconds between two writes of growing text
 
 
-class Wanted(Protocol):
-    """One text asked for: a sample of the store, or anything with these."""
-
-    id: int
-    prompt: str
-    policy_version: int
-
-
 class Viewer:
-    """Streams what the before/after page asked for."""
+    """Streams what the before/after page asked for: samples, dicts with id, prompt and policy_version."""
 
     def __init__(self, family: Family, reward_model: RewardModel, base: str, sampling: SamplingConfig):
         self.family, self.reward_model, self.base, self.sampling = family, reward_model, base, sampling
@@ -41,55 +32,55 @@ class Viewer:
         self._draws = 0
 
     def answer(
-        self, waiting: Sequence[Wanted], published: int, folders: dict[int, str], write: Callable[..., None]
+        self, waiting: Sequence[dict], published: int, folders: dict[int, str], write: Callable[..., None]
     ) -> None:
         """Answer all samples, one token of each in turn. `write(id, text=, score=, state=, error=)`.
 
         Policies that are not in memory take turns in one role, so at most one of them streams at a time.
         """
-        others = {s.policy_version for s in waiting} - {BASE, 0, published}
+        others = {s["policy_version"] for s in waiting} - {BASE, 0, published}
         for version in sorted(others)[:-1]:
-            self._stream([s for s in waiting if s.policy_version == version], published, folders, write)
+            self._stream([s for s in waiting if s["policy_version"] == version], published, folders, write)
         done = set(sorted(others)[:-1])
-        self._stream([s for s in waiting if s.policy_version not in done], published, folders, write)
+        self._stream([s for s in waiting if s["policy_version"] not in done], published, folders, write)
 
     def _stream(self, samples, published, folders, write) -> None:
-        running: list[tuple[Wanted, Iterator[str]]] = []
+        running: list[tuple[dict, Iterator[str]]] = []
         texts: dict[int, str] = {}
         for sample in samples:
             try:
                 running.append((sample, self._words(sample, published, folders)))
             except (ModelError, OSError, ValueError) as error:
-                write(sample.id, state="failed", error=str(error))
+                write(sample["id"], state="failed", error=str(error))
         written = 0.0
         while running:
             for entry in list(running):
                 sample, words = entry
                 text = next(words, None)
                 if text is not None:
-                    texts[sample.id] = text
+                    texts[sample["id"]] = text
                     continue
                 running.remove(entry)
-                text = texts.get(sample.id, "")
-                write(sample.id, text=text, score=self._score(sample, text), state="done")
+                text = texts.get(sample["id"], "")
+                write(sample["id"], text=text, score=self._score(sample, text), state="done")
             if time.monotonic() - written > EVERY:
                 for sample, _ in running:
-                    write(sample.id, text=texts.get(sample.id, ""), state="running")
+                    write(sample["id"], text=texts.get(sample["id"], ""), state="running")
                 written = time.monotonic()
 
-    def _score(self, sample: Wanted, text: str) -> float | None:
+    def _score(self, sample: dict, text: str) -> float | None:
         if not (self.scores_ready and text.strip()):
             return None
-        return float(self.reward_model.score_texts([sample.prompt], [text])[0])
+        return float(self.reward_model.score_texts([sample["prompt"]], [text])[0])
 
-    def _words(self, sample: Wanted, published: int, folders: dict[int, str]) -> Iterator[str]:
+    def _words(self, sample: dict, published: int, folders: dict[int, str]) -> Iterator[str]:
         """The growing text of one sample."""
         self._draws += 1
         generator = torch.Generator(device=self.family.device).manual_seed(self._draws)
-        if sample.policy_version == BASE:
-            return self._base_words(sample.prompt, generator)
-        role = self._role(sample.policy_version, published, folders)
-        return self._role_words(role, sample.prompt, generator)
+        if sample["policy_version"] == BASE:
+            return self._base_words(sample["prompt"], generator)
+        role = self._role(sample["policy_version"], published, folders)
+        return self._role_words(role, sample["prompt"], generator)
 
     def _role(self, version: int, published: int, folders: dict[int, str]) -> str:
         if version == 0:

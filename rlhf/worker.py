@@ -13,7 +13,6 @@ with the same rankings; a policy is published by its row, written after its fold
 import argparse
 import json
 import os
-import random
 import sys
 import threading
 import time
@@ -143,8 +142,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until the process ends."""
-        newest = next(iter(self.store.rounds(1)), None)
-        if newest and newest.state == "running":  # a round this worker's predecessor did not finish
+        if self.store.running_round():  # a round this worker's predecessor did not finish
             self.begin_round()
         while True:
             self.housekeeping()
@@ -159,7 +157,7 @@ class Worker:
     def decide(self) -> str:
         """Refill when due, then say what is next."""
         threshold = self.config.rankings_per_round if self.train_now is None else LEAST_RANKINGS
-        waiting = self._new_rankings()
+        waiting = self.store.new_rankings()
         action = next_action(
             open_tasks=self.store.open_tasks(self.version),
             wanted_tasks=self.config.open_tasks,
@@ -186,11 +184,8 @@ class Worker:
         self.detail, self.last_beat = (state, detail), now
         self.store.beat(state, detail, pid=os.getpid())
 
-    def _new_rankings(self) -> int:
-        return self.store.new_rankings_since(self.store.trained_through())
-
     def _idle_detail(self) -> str:
-        left = max(0, self.config.rankings_per_round - self._new_rankings())
+        left = max(0, self.config.rankings_per_round - self.store.new_rankings())
         return f"waiting for {left} more rankings" if left else "enough rankings are there"
 
     # -- tasks -----------------------------------------------------------------------------------------
@@ -226,11 +221,11 @@ class Worker:
                     responses[text.strip()] = NewResponse(text, tokens, drawn.finished, settings)
             chosen = list(responses.values())[:wanted]
             if len(chosen) >= 2:
-                self.store.add_task(prompt.id, self.version, chosen, random.Random(seed + number))
+                self.store.add_task(prompt.id, self.version, chosen, seed=seed + number)
             else:
-                self.store.pass_over(prompt.id)
+                self.store.pass_over(prompt.id, self.version)
         if have + count >= min(self.config.open_tasks, FILL):
-            self.store.retire_tasks(keep_version=self.version)
+            self.store.retire_tasks(other_than=self.version)
 
     # -- rounds ----------------------------------------------------------------------------------------
 
@@ -262,6 +257,7 @@ class Worker:
         config = self.config
         ppo = PPOConfig(
             updates=config.ppo_updates,
+            episodes=config.ppo_episodes,
             kl_coef=config.kl_coef,
             kl_stop=config.kl_stop,
             sampling=self.sampling,
@@ -274,7 +270,7 @@ class Worker:
             RankedResponses(r.prompt, tuple(r.responses), tuple(r.ranks))
             for r in store.rankings(through=round_.trained_through)
         ]
-        prompts = self._shuffled("train", seed)
+        prompts = [p.text for p in store.prompts("train", seed)]
         if self.version != round_.parent_version:  # begun again after somebody went back to another policy
             raise StopRound
         self.viewer.scores_ready = False  # the reward model is being trained anew
@@ -290,11 +286,6 @@ class Worker:
             self._publish(round_, outcome)
         else:
             self._end(round_, "rejected", outcome.reason, outcome.summary)
-
-    def _shuffled(self, split: str, seed: int) -> list[str]:
-        prompts = [p.text for p in self.store.prompts(split)]
-        random.Random(seed).shuffle(prompts)
-        return prompts
 
     def _write_down(self, round_, event: Progress) -> None:
         finite = {k: v for k, v in event.metrics.items() if v == v and abs(v) != float("inf")}
@@ -324,13 +315,13 @@ class Worker:
             self.reward_model.save(folder / "reward")
 
         folder = checkpoint.write_policy(self.run_dir, version, write)
-        policy = NewPolicy(version, str(folder), outcome.summary)
+        policy = NewPolicy(version, str(folder), self.config.model, outcome.summary)
         self._end(round_, "published", outcome.reason, outcome.summary, policy)
         before = self.version
         self.family.copy("policy", "published")
         self.version = version
-        for prompt in self._shuffled("heldout", round_.id)[:ROUND_SAMPLES]:
-            self.store.add_samples(f"round-{round_.id}", prompt, [before, version])
+        for prompt in self.store.prompts("heldout", round_.id)[:ROUND_SAMPLES]:
+            self.store.add_samples(f"round-{round_.id}", prompt.text, [before, version])
 
     def _end(self, round_, state: str, reason: str, summary: dict, policy: NewPolicy | None = None) -> None:
         print(f"round {round_.id} {state}: {reason}", flush=True)
@@ -341,26 +332,26 @@ class Worker:
 
     def obey(self) -> None:
         """Take up what people asked for since the last look."""
-        for command in self.store.take_commands():
-            if command.id in (self.train_now, self.stop_asked):
+        for command in self.store.waiting_commands():
+            if command["id"] in (self.train_now, self.stop_asked):
                 continue
-            match command.name:
+            match command["name"]:
                 case "pause" | "resume":
-                    self.paused = command.name == "pause"
+                    self.paused = command["name"] == "pause"
                     self.store.put_setting("paused", self.paused)
-                    self.store.finish_command(command.id, "paused" if self.paused else "resumed")
+                    self.store.finish_command(command["id"], "paused" if self.paused else "resumed")
                 case "train" if self.in_round:
-                    self.store.finish_command(command.id, "a round is already running")
+                    self.store.finish_command(command["id"], "a round is already running")
                 case "train":
-                    self.train_now = command.id
+                    self.train_now = command["id"]
                 case "stop" if self.in_round:
-                    self.stop_asked = command.id
+                    self.stop_asked = command["id"]
                 case "stop":
-                    self.store.finish_command(command.id, "no round is running")
+                    self.store.finish_command(command["id"], "no round is running")
                 case "publish" if self.in_round:
-                    self.store.finish_command(command.id, "stop the running round first")
+                    self.store.finish_command(command["id"], "stop the running round first")
                 case "publish":
-                    self.store.finish_command(command.id, self._go_to(command.argument))
+                    self.store.finish_command(command["id"], self._go_to(command["argument"]))
 
     def _finish_train_now(self, outcome: str) -> None:
         self.store.finish_command(self.train_now, outcome)
@@ -376,7 +367,7 @@ class Worker:
             return f"policy {version} is published already"
         self.store.publish(version, "chosen by a person")
         self._load_published()
-        self.store.retire_tasks(keep_version=version)
+        self.store.retire_tasks(other_than=version)
         return f"policy {version} is published again"
 
     def answer_samples(self) -> None:
@@ -402,7 +393,8 @@ def _end_with_parent() -> None:
     """Exit when stdin closes: the app holds the other end, so the worker never outlives it."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 4096):  # not sys.stdin: its lock aborts the interpreter at exit
+            pass
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -419,7 +411,7 @@ def main() -> None:
     os.nice(10)  # the web process answers first
     try:
         config = WorkerConfig.from_dict(json.loads(arguments.config))
-        torch.set_num_threads(config.threads or os.cpu_count() or 1)
+        torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) - 1))
         store = open_store(arguments.run_dir)
         worker = Worker(store, arguments.run_dir, config)
         worker.beat("starting", "loading the model")

@@ -1,0 +1,184 @@
+"""The tables, as numbered migrations.
+
+One SQLite file holds the whole loop: prompts, responses, tasks, rankings, rounds, policies, metrics and
+people. It is the only thing between the web process and the worker, and it is also the archive: anyone
+can open it with Datasette or pandas. Times are Unix seconds (UTC), JSON columns hold one JSON object.
+
+Migrations are applied once, by `app.py`, before the worker starts. A file written by a newer Podium is
+refused with one sentence (`store.open_store`), never migrated down.
+"""
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+migrations = Migrations("podium")
+
+SCHEMA = """
+create table settings (                       -- what this run directory was made with
+    key text primary key,
+    value text not null                       -- JSON
+);
+
+create table people (
+    id integer primary key,
+    token_hash text not null unique,          -- sha256 of the session cookie; the cookie itself is not kept
+    name text not null unique,
+    kind text not null check (kind in ('human', 'program')),
+    created_at real not null
+);
+
+create table prompts (
+    id integer primary key,
+    text text not null unique,
+    source text not null,                     -- 'starter', a file name, 'lab'
+    split text not null check (split in ('train', 'heldout')),
+    created_at real not null
+);
+
+create table passed_over (                    -- the policy had nothing to choose between: all it wrote was alike
+    prompt_id integer not null references prompts (id),
+    policy_version integer not null references policies (version),
+    times integer not null default 1,
+    primary key (prompt_id, policy_version)
+);
+
+create table rounds (                         -- enough rankings arrived -> reward model -> PPO -> an outcome
+    id integer primary key,
+    state text not null check (state in ('running', 'published', 'rejected', 'failed', 'stopped')),
+    reason text,                              -- one sentence when not published
+    trained_from integer not null,            -- the last ranking id of the round before (exclusive)
+    trained_through integer not null,         -- the last ranking id this round uses (inclusive)
+    rankings integer not null,                -- how many the reward model saw, all rounds' together
+    parent_version integer not null,          -- the policy the round started from
+    attempts integer not null default 1,      -- 2 when a killed worker began it again
+    config text not null,                     -- JSON: every setting of the round
+    summary text,                             -- JSON: accuracy, win rate, KL, length ... at the end
+    started_at real not null,
+    ended_at real
+);
+create unique index one_running_round on rounds (state) where state = 'running';
+
+create table policies (                       -- version 0 is the SFT reference; a row is the publication
+    version integer primary key,
+    parent_version integer references policies (version),
+    round_id integer references rounds (id),
+    path text not null,                       -- folder or hub id that holds the weights
+    model text not null,                      -- the --model it descends from
+    summary text,                             -- JSON
+    created_at real not null
+);
+create table publications (                   -- which policy answers, and since when; going back adds a row
+    id integer primary key,
+    policy_version integer not null references policies (version),
+    reason text not null,
+    created_at real not null
+);
+
+create table responses (
+    id integer primary key,
+    prompt_id integer not null references prompts (id),
+    policy_version integer not null references policies (version),
+    text text not null,
+    tokens integer not null,                  -- without EOS
+    finished integer not null check (finished in (0, 1)),   -- ended by EOS, not cut
+    sampling text not null,                   -- JSON: temperature, top_p, max_new_tokens, seed
+    created_at real not null
+);
+create index responses_prompt on responses (prompt_id);
+
+create table tasks (
+    id integer primary key,
+    prompt_id integer not null references prompts (id),
+    policy_version integer not null references policies (version),
+    state text not null default 'open' check (state in ('open', 'ranked', 'skipped', 'retired')),
+    leased_by integer references people (id),
+    leased_until real,
+    created_at real not null,
+    closed_at real
+);
+create index tasks_open on tasks (policy_version, id) where state = 'open';
+create index tasks_prompt on tasks (prompt_id);
+
+create table task_responses (                 -- shuffled once, when the task is made
+    task_id integer not null references tasks (id),
+    position integer not null,                -- 0 is shown as Response A
+    response_id integer not null references responses (id),
+    primary key (task_id, position)
+);
+
+create table rankings (
+    id integer primary key,
+    nonce text not null unique,               -- made by the client: a retry changes nothing
+    task_id integer not null references tasks (id),
+    person_id integer not null references people (id),
+    kind text not null check (kind in ('ranked', 'skipped')),
+    seconds real,                             -- active on the task, as the client measured it
+    created_at real not null,
+    withdrawn_at real                         -- undone: leaves the next training set, stays on record
+);
+create index rankings_person on rankings (person_id, id);
+create index rankings_task on rankings (task_id);
+create unique index one_ranking_per_task on rankings (task_id) where withdrawn_at is null;
+create index rankings_counted on rankings (person_id, id) where withdrawn_at is null and kind = 'ranked';
+
+create table ranks (
+    ranking_id integer not null references rankings (id),
+    response_id integer not null references responses (id),
+    position integer not null,                -- where it was shown
+    rank integer not null,                    -- 1 is best, equal is a tie
+    primary key (ranking_id, response_id)
+);
+
+create table metrics (
+    id integer primary key,
+    round_id integer not null references rounds (id),
+    attempt integer not null,                 -- a repeated round's curve replaces the broken one
+    step integer not null,
+    name text not null,                       -- 'objective/kl', 'reward_model/accuracy' ...
+    value real not null,
+    created_at real not null
+);
+create index metrics_round on metrics (round_id, attempt, name, step);
+
+create table worker (                         -- one row: the worker's heartbeat
+    id integer primary key check (id = 1),
+    state text not null check (state in
+        ('starting', 'generating', 'reward_model', 'ppo', 'publishing', 'idle', 'paused', 'failed')),
+    detail text not null default '',          -- one sentence for people
+    error text,                               -- one sentence; kept until the worker does something well
+    pid integer,
+    seen real not null
+);
+
+create table commands (                       -- what people ask of the worker
+    id integer primary key,
+    name text not null check (name in ('train', 'pause', 'resume', 'stop', 'publish')),
+    argument text,                            -- JSON; publish: {"policy_version": 2}
+    person_id integer references people (id),
+    created_at real not null,
+    done_at real,
+    outcome text                              -- one sentence
+);
+
+create table samples (                        -- text asked for by the lab, or kept from a round: never ranked
+    id integer primary key,
+    batch text not null,                      -- one before/after comparison, or 'round-3'
+    prompt text not null,
+    policy_version integer not null,          -- -1 is the base model, before SFT
+    text text not null default '',            -- grows while it is streamed
+    score real,                               -- by the newest reward model, null before there is one
+    state text not null check (state in ('waiting', 'running', 'done', 'failed')),
+    error text,
+    created_at real not null
+);
+create index samples_batch on samples (batch);
+create index samples_waiting on samples (id) where state in ('waiting', 'running');
+"""
+
+
+@migrations()
+def m001_first(db: Database) -> None:
+    """Create every table of the first release."""
+    for statement in SCHEMA.split(";\n"):
+        if statement.strip():
+            db.execute(statement)

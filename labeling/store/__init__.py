@@ -1,0 +1,43 @@
+"""The store: everything the loop knows, in one SQLite file, used by the web process and the worker alike.
+
+It is the only code with SQL. Reads top to bottom, one noun to a file, each built on the one before:
+
+    database.py   the file: opened, checked, one write transaction at a time
+    people.py     who ranks
+    tasks.py      prompts, responses, tasks and their leases
+    rankings.py   rankings, and undoing them
+    rounds.py     policies, rounds, curves
+    worker.py     heartbeat, commands, samples, status
+
+Nothing here is slow and nothing is cached: what a method returns is what is on disk.
+"""
+
+from pathlib import Path
+
+from labeling.ranking import InvalidRanking
+from labeling.store.database import FILE_NAME, KEEP, StoreError, open_file
+from labeling.store.people import People, Person
+from labeling.store.rankings import NonceReused, RankedTask, Ranking
+from labeling.store.rounds import NewPolicy, Policy, Round
+from labeling.store.tasks import NewResponse, Prompt, Task, TaskClosed, TaskLeased, TaskUnknown
+from labeling.store.worker import Worker
+
+__all__ = [
+    "FILE_NAME", "KEEP", "InvalidRanking", "NewPolicy", "NewResponse", "NonceReused", "Person",
+    "Policy", "Prompt", "RankedTask", "Ranking", "Round", "Store", "StoreError", "Task",
+    "TaskClosed", "TaskLeased", "TaskUnknown", "open_store",
+]  # fmt: skip
+
+
+class Store(People, Worker):
+    """One run directory's `labels.db`. Safe to share between threads."""
+
+
+def open_store(run_dir: Path | str, *, create: bool = False, migrate: bool = False) -> Store:
+    """Open the store of a run directory. Raises StoreError, in one sentence, if that cannot be.
+
+    Only `app.py` creates and migrates, once, before it starts the worker.
+    """
+    store = Store(Path(run_dir))
+    open_file(store, create=create, migrate=migrate)
+    return store

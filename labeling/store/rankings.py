@@ -1,0 +1,199 @@
+"""Rankings: one annotator's order over one task's responses. What the whole project is for."""
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from labeling.ranking import InvalidRanking, check_ranks
+from labeling.store.database import StoreError, now
+from labeling.store.tasks import LEASE_SECONDS, Task, TaskLeased, Tasks
+
+# A withdrawn ranking stays on record and counts nowhere; a skip counts as nobody's opinion.
+COUNTED = "rankings.withdrawn_at is null and rankings.kind = 'ranked'"
+
+
+class NonceReused(StoreError):
+    """The nonce belongs to another submission."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    id: int
+    task_id: int
+    person_id: int
+    kind: str  # ranked or skipped
+    ranks: list[int] | None  # by position, dense; None for a skip
+
+
+@dataclass(frozen=True)
+class RankedTask:
+    """A task with its standing ranking, as training reads it; `id` is the ranking's."""
+
+    id: int
+    prompt_id: int
+    prompt: str
+    responses: list[str]
+    ranks: list[int]
+    policy_version: int
+    person_kind: str
+
+
+class Rankings(Tasks):
+    def add_ranking(
+        self, person_id: int, task_id: int, nonce: str, ranks: list[int] | None, seconds: float | None = None
+    ) -> Ranking:
+        """Store a ranking (a skip when `ranks` is None) and close the task, in one transaction.
+
+        The nonce is made by the client, once per submission: a second click or a retry after a lost reply
+        finds the stored ranking and changes nothing. Raises TaskUnknown, TaskClosed, TaskLeased,
+        InvalidRanking, NonceReused; then nothing is stored.
+        """
+        with self.write() as db:
+            stored = self.row("select id, task_id, person_id, kind from rankings where nonce = ?", [nonce])
+            if stored:
+                return self._repeated(stored, person_id, task_id, ranks)
+            task, at = self._standing_task(task_id), now()
+            if task["leased_by"] not in (None, person_id) and task["leased_until"] > at:
+                raise TaskLeased(f"Task {task_id} is being ranked by somebody else.")
+            responses = self.rows(
+                "select position, response_id from task_responses where task_id = ? order by position",
+                [task_id],
+            )
+            if ranks is not None:
+                ranks = check_ranks(ranks, len(responses))
+            kind = "skipped" if ranks is None else "ranked"
+            ranking_id = self.insert(
+                "rankings",
+                nonce=nonce,
+                task_id=task_id,
+                person_id=person_id,
+                kind=kind,
+                seconds=seconds,
+                created_at=at,
+            )
+            db.conn.executemany(
+                "insert into ranks (ranking_id, response_id, position, rank) values (?, ?, ?, ?)",
+                [
+                    (ranking_id, response["response_id"], response["position"], rank)
+                    for response, rank in zip(responses, ranks or [], strict=ranks is not None)
+                ],
+            )
+            db.execute(
+                """
+                update tasks set state = ?, closed_at = ?, leased_by = null, leased_until = null where id = ?
+                """,
+                [kind, at, task_id],
+            )
+            return Ranking(ranking_id, task_id, person_id, kind, ranks)
+
+    def undo(self, person_id: int, lease_seconds: float = LEASE_SECONDS) -> Task | None:
+        """Withdraw this person's last standing ranking or skip; return its task, leased to them again.
+
+        None when there is nothing left to undo. Their other lease is let go: a person holds one task, so the
+        next claim, or a reload, shows the reopened one. It does not matter how old its policy is.
+        """
+        at = now()
+        with self.write() as db:
+            last = self.row(
+                """
+                select id, task_id from rankings where person_id = ? and withdrawn_at is null
+                order by id desc limit 1
+                """,
+                [person_id],
+            )
+            if last is None:
+                return None
+            db.execute("update rankings set withdrawn_at = ? where id = ?", [at, last["id"]])
+            db.execute(
+                """
+                update tasks set leased_by = null, leased_until = null where leased_by = ? and state = 'open'
+                """,
+                [person_id],
+            )
+            db.execute(
+                """
+                update tasks set state = 'open', closed_at = null, leased_by = ?, leased_until = ?
+                where id = ?
+                """,
+                [person_id, at + lease_seconds, last["task_id"]],
+            )
+            return self.task(last["task_id"], person_id)
+
+    # what the worker reads
+
+    def ranking_count(self, include_skips: bool = False) -> int:
+        """How many rankings stand."""
+        return self.value(
+            "select count(*) from rankings where withdrawn_at is null and (kind = 'ranked' or ?)",
+            [include_skips],
+        )
+
+    def last_ranking_id(self) -> int:
+        """The newest ranking's id, 0 before the first."""
+        return self.value("select coalesce(max(id), 0) from rankings")
+
+    def new_rankings_since(self, ranking_id: int) -> int:
+        """How many rankings stand that came after this one."""
+        return self.value(f"select count(*) from rankings where {COUNTED} and id > ?", [ranking_id])
+
+    def rankings(self, through: int | None = None) -> list[RankedTask]:
+        """The standing rankings, oldest first, up to and including id `through`."""
+        rows = self.rows(
+            f"""
+            select rankings.id, tasks.prompt_id, prompts.text as prompt, tasks.policy_version,
+                   people.kind as person_kind,
+                   json_group_array(json_array(ranks.position, ranks.rank, responses.text)) as shown
+            from rankings
+            join tasks on tasks.id = rankings.task_id
+            join prompts on prompts.id = tasks.prompt_id
+            join people on people.id = rankings.person_id
+            join ranks on ranks.ranking_id = rankings.id
+            join responses on responses.id = ranks.response_id
+            where {COUNTED} and (:through is null or rankings.id <= :through)
+            group by rankings.id order by rankings.id
+            """,
+            {"through": through},
+        )
+        found = []
+        for row in rows:
+            _, ranks, texts = zip(*sorted(json.loads(row.pop("shown"))), strict=True)  # sorted by position
+            found.append(RankedTask(**row, ranks=list(ranks), responses=list(texts)))
+        return found
+
+    # what people read
+
+    def person_counts(self, person_id: int) -> dict[str, int]:
+        """How many rankings of this person stand: since midnight here (`today`) and in `total`."""
+        midnight = time.mktime((*time.localtime(now())[:3], 0, 0, 0, 0, 0, -1))
+        return self.row(
+            f"""
+            select count(*) filter (where created_at >= ?) as today, count(*) as total
+            from rankings where {COUNTED} and person_id = ?
+            """,
+            [midnight, person_id],
+        )
+
+    def ranking_counts_by_kind(self) -> dict[str, int]:
+        """Standing rankings by humans and by programs, never mixed in silently."""
+        rows = self.rows(
+            f"""
+            select people.kind, sum(n) as n
+            from (select person_id, count(*) as n from rankings where {COUNTED} group by person_id)
+            join people on people.id = person_id group by people.kind
+            """
+        )
+        return {"human": 0, "program": 0} | {row["kind"]: row["n"] for row in rows}
+
+    def _repeated(
+        self, stored: dict[str, Any], person_id: int, task_id: int, ranks: list[int] | None
+    ) -> Ranking:
+        rows = self.rows("select rank from ranks where ranking_id = ? order by position", [stored["id"]])
+        kept = [row["rank"] for row in rows] or None
+        try:
+            same = kept == (check_ranks(ranks, len(rows)) if ranks is not None else None)
+        except InvalidRanking:
+            same = False
+        if not same or (stored["task_id"], stored["person_id"]) != (task_id, person_id):
+            raise NonceReused("This nonce was already used for another ranking; make a new one for each.")
+        return Ranking(**stored, ranks=kept)

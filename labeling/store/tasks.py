@@ -1,0 +1,256 @@
+"""Prompts, and tasks: one prompt with its responses, put before annotators, leased to one at a time."""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from labeling.store.database import File, StoreError, now, to_json
+
+LEASE_SECONDS = 120.0
+MOST_RESPONSES = 4
+
+
+class TaskUnknown(StoreError):
+    """There is no such task."""
+
+
+class TaskClosed(StoreError):
+    """The task is ranked, skipped or retired."""
+
+
+class TaskLeased(StoreError):
+    """Somebody else holds the task, or the person does not."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    id: int
+    text: str
+    source: str
+    split: str
+
+
+@dataclass(frozen=True)
+class NewResponse:
+    """A response as the worker sampled it."""
+
+    text: str
+    tokens: int
+    finished: bool
+    sampling: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an annotator is shown: response texts by position, and who wrote them left out but the version."""
+
+    id: int
+    prompt: str
+    responses: list[str]
+    policy_version: int
+    previous_ranks: list[int] | None = None  # this person's own, withdrawn by undo
+
+
+class Tasks(File):
+    # prompts
+
+    def add_prompts(self, prompts: Iterable[tuple[str, str]], source: str) -> int:
+        """Add (text, split) pairs; return how many were new. A known text keeps its split for good:
+        a prompt that moved from held-out to train would make every later measurement a lie.
+        """
+        with self.write() as db:
+            before = self.value("select count(*) from prompts")
+            db.conn.executemany(
+                """
+                insert into prompts (text, source, split, created_at) values (?, ?, ?, ?)
+                on conflict do nothing
+                """,
+                [(text, source, split, now()) for text, split in prompts],
+            )
+            return self.value("select count(*) from prompts") - before
+
+    def prompts(self, split: str | None = None, seed: int | None = None) -> list[Prompt]:
+        """All prompts, or those of one split, in the order they were added, or shuffled by a seed."""
+        sql = "select id, text, source, split from prompts where ? is null or split = ? order by id"
+        found = [Prompt(**row) for row in self.rows(sql, [split, split])]
+        if seed is not None:
+            random.Random(seed).shuffle(found)
+        return found
+
+    def next_prompts(self, n: int, policy_version: int, seed: int = 0) -> list[Prompt]:
+        """The `n` training prompts to write tasks for: least used first, among equals shuffled by the seed.
+
+        A retired task does not count as use, nobody answered it; being passed over does, for that policy.
+        Every policy version has its own shuffle.
+        """
+        rows = self.rows(
+            """
+            select id, text, source, split,
+                   (select count(*) from tasks where prompt_id = prompts.id and state <> 'retired')
+                   + coalesce(passed_over.times, 0) as uses
+            from prompts left join passed_over on prompt_id = id and policy_version = ?
+            where split = 'train' order by id
+            """,
+            [policy_version],
+        )
+        random.Random(f"{seed}:{policy_version}").shuffle(rows)
+        rows.sort(key=lambda row: row["uses"])  # stable: the shuffle stays inside each number of uses
+        return [Prompt(row["id"], row["text"], row["source"], row["split"]) for row in rows[:n]]
+
+    def pass_over(self, prompt_id: int, policy_version: int) -> None:
+        """Note that this policy's responses to a prompt were all alike: asking it again soon is no use."""
+        with self.write() as db:
+            db.execute(
+                """
+                insert into passed_over (prompt_id, policy_version) values (?, ?)
+                on conflict do update set times = times + 1
+                """,
+                [prompt_id, policy_version],
+            )
+
+    # the queue
+
+    def add_task(
+        self,
+        prompt_id: int,
+        policy_version: int,
+        responses: list[NewResponse],
+        seed: int | None = None,
+    ) -> int:
+        """Store the responses and an open task over them, in a shuffled order that never changes again.
+
+        Shuffled here and not on the page: everybody sees the same A-D, and position bias can be measured.
+        """
+        if not 2 <= len(responses) <= MOST_RESPONSES:
+            raise StoreError(f"A task has 2 to {MOST_RESPONSES} responses, not {len(responses)}.")
+        with self.write() as db:
+            at = now()
+            ids = [
+                self.insert(
+                    "responses",
+                    prompt_id=prompt_id,
+                    policy_version=policy_version,
+                    text=response.text,
+                    tokens=response.tokens,
+                    finished=int(response.finished),
+                    sampling=to_json(response.sampling),
+                    created_at=at,
+                )
+                for response in responses
+            ]
+            task_id = self.insert("tasks", prompt_id=prompt_id, policy_version=policy_version, created_at=at)
+            random.Random(seed).shuffle(ids)
+            db.conn.executemany(
+                "insert into task_responses (task_id, position, response_id) values (?, ?, ?)",
+                [(task_id, position, response_id) for position, response_id in enumerate(ids)],
+            )
+            return task_id
+
+    def claim_task(self, person_id: int, lease_seconds: float = LEASE_SECONDS) -> Task | None:
+        """Lease a task to this person, or None when there is none.
+
+        The one they hold comes back first (a reload shows the same task), then the published policy's, then
+        the newest one's, of these the oldest task. It is a single statement: between a select and an update
+        somebody else would claim the same.
+        """
+        at = now()
+        with self.write():
+            task_id = self.value(
+                """
+                update tasks set leased_by = :person, leased_until = :until
+                where id = (
+                    select id from tasks
+                    where state = 'open'
+                      and (leased_by is null or leased_by = :person or leased_until <= :now)
+                    order by
+                        leased_by is :person desc,
+                        policy_version is (
+                            select policy_version from publications order by id desc limit 1
+                        ) desc,
+                        policy_version desc,
+                        id
+                    limit 1
+                )
+                returning id
+                """,
+                {"person": person_id, "until": at + lease_seconds, "now": at},
+            )
+            return None if task_id is None else self.task(task_id, person_id)
+
+    def renew_lease(self, person_id: int, task_id: int, lease_seconds: float = LEASE_SECONDS) -> None:
+        """Hold on to a task while its page is open. One that ran out is renewed if nobody else took it."""
+        with self.write() as db:
+            task = self._standing_task(task_id)
+            if task["leased_by"] != person_id:
+                raise TaskLeased(f"Task {task_id} is not leased to you any more.")
+            db.execute("update tasks set leased_until = ? where id = ?", [now() + lease_seconds, task_id])
+
+    def open_tasks(self, policy_version: int | None = None) -> int:
+        """How many tasks wait to be ranked, leased ones included."""
+        return self.value(
+            "select count(*) from tasks where state = 'open' and (? is null or policy_version = ?)",
+            [policy_version, policy_version],
+        )
+
+    def retire_tasks(self, *, before: int | None = None, other_than: int | None = None) -> int:
+        """Close the open tasks of policies before this version, or of all others; return how many.
+
+        One that somebody is looking at stays: taking it away would lose the work they just put in.
+        """
+        at = now()
+        with self.write() as db:
+            return db.execute(
+                """
+                update tasks set state = 'retired', closed_at = :now, leased_by = null, leased_until = null
+                where state = 'open' and (policy_version < :before or policy_version <> :other_than)
+                  and (leased_until is null or leased_until <= :now)
+                """,
+                {"now": at, "before": before, "other_than": other_than},
+            ).rowcount
+
+    def task(self, task_id: int, person_id: int | None = None) -> Task:
+        """A task as `person_id` sees it: with the ranks they withdrew from it, if they did."""
+        found = self.row(
+            """
+            select tasks.id, prompts.text as prompt, tasks.policy_version
+            from tasks join prompts on prompts.id = tasks.prompt_id where tasks.id = ?
+            """,
+            [task_id],
+        )
+        if found is None:
+            raise TaskUnknown(f"There is no task {task_id}.")
+        responses = self.rows(
+            """
+            select responses.text from task_responses
+            join responses on responses.id = task_responses.response_id
+            where task_id = ? order by position
+            """,
+            [task_id],
+        )
+        return Task(
+            **found,
+            responses=[row["text"] for row in responses],
+            previous_ranks=self._withdrawn_ranks(task_id, person_id),
+        )
+
+    def _standing_task(self, task_id: int) -> dict[str, Any]:
+        """The row of an open task. Raises TaskUnknown, TaskClosed."""
+        task = self.row("select id, state, leased_by, leased_until from tasks where id = ?", [task_id])
+        if task is None:
+            raise TaskUnknown(f"There is no task {task_id}.")
+        if task["state"] != "open":
+            raise TaskClosed(f"Task {task_id} is already {task['state']}.")
+        return task
+
+    def _withdrawn_ranks(self, task_id: int, person_id: int | None) -> list[int] | None:
+        rows = self.rows(
+            """
+            select rank from ranks where ranking_id = (
+                select id from rankings where task_id = ? and person_id = ? and withdrawn_at is not null
+                order by id desc limit 1
+            ) order by position
+            """,
+            [task_id, person_id],
+        )
+        return [row["rank"] for row in rows] or None
