@@ -35,7 +35,7 @@ create table prompts (
     created_at real not null
 );
 
-create table passed_over (                    -- the policy had nothing to choose between: all it wrote was alike
+create table passed_over (                    -- nothing to choose between: all responses were alike
     prompt_id integer not null references prompts (id),
     policy_version integer not null references policies (version),
     times integer not null default 1,

@@ -43,6 +43,8 @@ def evaluate_versions(
     `kl` is of `after` against the reference, in nats per response. Raises ValueError with one sentence.
     """
     known = {p.version: p for p in store.policies()}
+    if not known:
+        raise ValueError("This run has no policy yet; start it once with python app.py.")
     after = store.published().version if after is None else after
     for version in (before, after):
         if version not in known:

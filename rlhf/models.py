@@ -43,8 +43,13 @@ def pick_device(name: str) -> torch.device:
 
 
 def resolve(model: str, stage: str = "sft") -> str:
-    """'starter' is the embedded model; anything else is a local folder or a hub id."""
-    return str(STARTER / stage) if model == "starter" else model
+    """'starter' is the embedded model; anything else is a local folder or a hub id. Raises ModelError."""
+    if model == "starter":
+        return str(STARTER / stage)
+    path = Path(model).expanduser()
+    if (path.is_absolute() or model.startswith(".")) and not path.is_dir():
+        raise ModelError(f"Model folder '{model}' does not exist; give --model another one, or a hub id.")
+    return str(path) if path.is_dir() else model
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
@@ -107,6 +112,12 @@ class Family:
     def _autocast(self):
         # bf16 products on CUDA; weights under training stay float32. CPUs without bf16 units lose by it.
         return torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
+
+    def learning_rate(self, at_width_256: float) -> float:
+        """A rate for this model: wider ones want smaller steps (Adam's rate goes with 1 / width: Yang 2022,
+        "Tensor Programs V", section 2.1), adapters about three times those of full tuning.
+        """
+        return at_width_256 * 256 / self.hidden_size * (3 if self.kind == "lora" else 1)
 
     def new_head(self) -> nn.Linear:
         """Scalar head for a reward or value role; std 1/sqrt(d+1) (LHP, Ziegler 2019)."""

@@ -6,7 +6,7 @@ the KL coefficient. It follows LHP (Ziegler 2019) and N+ (Huang 2024, "The N+ Im
 with PPO"), with these choices:
 
 1. The value function has a trunk of its own, started from the reward model (N+ detail 5), so its first
-   estimate of a finished response is that response's score.
+   estimate of a finished response is that response's score; then it is warmed up on one large rollout.
 2. Old log-probabilities are computed by the same forward pass as in the update, not taken from the decode
    loop: same padding, same dtype, same temperature. The first ratio is therefore 1, and that is asserted.
 3. A response that did not end with EOS gets a fixed low score (N+ detail 9), so endless responses never pay.
@@ -38,9 +38,10 @@ class PPOConfig:
     episodes: int = setting(64, "Responses sampled per update.")
     minibatch: int = setting(16, "Responses per optimiser step.")
     inner_epochs: int = setting(2, "Passes over the responses of one update.")
-    learning_rate: float = setting(2e-4, "Policy learning rate for full tuning; LoRA takes three times it.")
-    value_learning_rate: float = setting(5e-4, "Value learning rate, likewise.")
-    warmup_updates: int = setting(2, "Updates in which only the value function learns at full rate.")
+    learning_rate: float = setting(2e-4, "Policy's rate for a model 256 wide; see Family.learning_rate.")
+    value_learning_rate: float = setting(6e-4, "The value function's, likewise.")
+    warmup_episodes: int = setting(128, "Responses that teach the value function before the first update.")
+    warmup_epochs: int = setting(6, "Passes over them.")
     kl_coef: float = setting(0.05, "KL coefficient at the start.")
     kl_target: float = setting(6.0, "KL in nats per response that the coefficient is steered to; 0: fixed.")
     kl_horizon: float = setting(10_000, "Episodes over which the coefficient adapts (LHP).")
@@ -83,7 +84,7 @@ class Rollout:
 class Update:
     """What the world sees of one PPO update."""
 
-    step: int  # 1 for the first
+    step: int  # 1 for the first; 0 is the value function's warm-up
     metrics: dict[str, float]
     stop: str | None = None  # why training ends here, in one sentence
 
@@ -199,22 +200,59 @@ class Learner:
     @classmethod
     def start(cls, family: Family, reward_model: RewardModel, config: PPOConfig) -> "Learner":
         value_function = ValueFunction(reward_model)
-        scale = 3 if family.kind == "lora" else 1
+        rate = family.learning_rate
         # eps 1e-5 as in LHP and N+ (detail 13): torch's 1e-8 makes early steps too large
         policy = torch.optim.AdamW(
-            family.parameters("policy"), lr=scale * config.learning_rate, eps=1e-5, weight_decay=0.0
+            family.parameters("policy"), lr=rate(config.learning_rate), eps=1e-5, weight_decay=0.0
         )
         value = torch.optim.AdamW(
-            value_function.parameters(), lr=scale * config.value_learning_rate, eps=1e-5, weight_decay=0.0
+            value_function.parameters(), lr=rate(config.value_learning_rate), eps=1e-5, weight_decay=0.0
         )
         return cls(family, value_function, policy, value)
 
-    def set_rates(self, policy_share: float, value_share: float) -> None:
-        """Scale the learning rates for this update."""
-        for optimizer, share in ((self.policy_optimizer, policy_share), (self.value_optimizer, value_share)):
+    def set_rates(self, share: float) -> None:
+        """Scale both learning rates for this update."""
+        for optimizer in (self.policy_optimizer, self.value_optimizer):
             for group in optimizer.param_groups:
                 group.setdefault("peak", group["lr"])
                 group["lr"] = group["peak"] * share
+
+
+def warm_up_value(
+    learner: Learner, data: Rollout, config: PPOConfig, order: random.Random
+) -> dict[str, float]:
+    """Teach the value function what becomes of half-written responses, before the policy trusts it.
+
+    It starts from the reward model, which has only ever seen whole responses: its word on a prefix is noise
+    (explained variance -6 was measured on the starter), and the first advantages would be noise too.
+    """
+    family, rows = learner.family, list(range(len(data.responses)))
+    returns = data.scores.unsqueeze(1) * data.mask  # gamma 1, no KL yet: every prefix is worth its ending
+    predicted = torch.zeros_like(returns)
+    loss = torch.zeros(())
+    for epoch in range(config.warmup_epochs):
+        order.shuffle(rows)
+        for start in range(0, len(rows), config.minibatch):
+            part = rows[start : start + config.minibatch]
+            batch = pad(
+                [data.prompts[i] for i in part],
+                [data.responses[i] for i in part],
+                family.pad_id,
+                family.device,
+            )
+            columns = batch.tokens.shape[1]
+            target = returns[part, :columns].to(family.device)
+            with family.use("value"):
+                values = learner.value_function(batch)
+                loss = 0.5 * f.masked_mean((values - target) ** 2, batch.mask)
+                learner.value_optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+            nn.utils.clip_grad_norm_(learner.value_function.parameters(), config.max_grad_norm)
+            learner.value_optimizer.step()
+            if epoch == config.warmup_epochs - 1:
+                predicted[part, :columns] = (values.detach() * batch.mask).cpu()
+    explained = f.explained_variance(predicted, returns, data.mask)
+    return {"value/loss": float(loss.detach()), "value/explained_variance": float(explained)}
 
 
 def update(
@@ -322,17 +360,15 @@ def train_ppo(
     generator = torch.Generator(device=family.device).manual_seed(seed)
     learner = Learner.start(family, reward_model, config)
     controller = AdaptiveKL(config.kl_coef, config.kl_target, config.kl_horizon)
-    deck: list[list[int]] = []
+    deck = _shuffled_forever(prompts, order)
     best = _Best(family.state("policy"), float("-inf"), 0)
+    if config.warmup_episodes:
+        batch = [next(deck) for _ in range(config.warmup_episodes)]
+        data = rollout(family, reward_model, learner.value_function, batch, config, generator)
+        yield Update(0, warm_up_value(learner, data, config, order))
     for step in range(1, config.updates + 1):
-        share = 1 - (step - 1) / config.updates
-        # the value function starts from a model of whole responses: let it settle before the policy trusts it
-        learner.set_rates(share if step > config.warmup_updates else 0.1 * share, share)
-        if len(deck) < config.episodes:
-            fresh = list(prompts)
-            order.shuffle(fresh)
-            deck += fresh
-        batch, deck = deck[: config.episodes], deck[config.episodes :]
+        learner.set_rates(1 - (step - 1) / config.updates)
+        batch = [next(deck) for _ in range(config.episodes)]
         data = rollout(family, reward_model, learner.value_function, batch, config, generator)
         kl = float(data.kl.mean())
         metrics = _describe(data, kl, controller.coefficient)
@@ -356,6 +392,12 @@ def train_ppo(
         if stop:
             break
     family.set_state("policy", best.state)
+
+
+def _shuffled_forever(prompts: Sequence[list[int]], order: random.Random) -> Iterator[list[int]]:
+    """All prompts in a new order, again and again."""
+    while True:
+        yield from order.sample(list(prompts), len(prompts))
 
 
 @dataclass

@@ -31,7 +31,7 @@ from rlhf.models import Family, hidden_states
 class RewardModelConfig:
     epochs: int = setting(3, "Passes over the rankings.")
     rankings_per_step: int = setting(8, "Rankings per optimiser step; all responses of one stay together.")
-    learning_rate: float = setting(3e-4, "Peak learning rate for full tuning; LoRA takes three times it.")
+    learning_rate: float = setting(6e-4, "Peak learning rate of a model 256 wide; see Family.learning_rate.")
     weight_decay: float = setting(0.01, "AdamW weight decay.")
     warmup: float = setting(0.1, "Share of the steps that warm up; linear decay to 0 after them.")
     heldout_share: float = setting(0.2, "Share of the prompts kept apart to measure accuracy.")
@@ -117,7 +117,7 @@ def train_reward_model(
     by_prompt: dict[str, list[RankedResponses]] = {}
     for ranking in rankings:
         by_prompt.setdefault(ranking.prompt, []).append(ranking)
-    rate = config.learning_rate * (3 if family.kind == "lora" else 1)
+    rate = family.learning_rate(config.learning_rate)
     parameters = [*family.parameters("reward"), *model.head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=config.weight_decay, eps=1e-5)
     order = random.Random(seed)

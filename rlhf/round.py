@@ -103,6 +103,9 @@ def run_round(
     family.copy("published", "policy")
     best, updates, stop = 0, 0, None
     for done in train_ppo(family, reward_model, ids, judges, config.ppo, seed):
+        if done.step == 0:
+            yield Progress("ppo", "warming up the value function", 0, done.metrics)
+            continue
         updates, stop, best = done.step, done.stop, int(done.metrics["policy/best_update"])
         detail = (
             f"PPO update {done.step} of {config.ppo.updates}: score {done.metrics['objective/score']:+.2f}"

@@ -23,7 +23,7 @@ import torch
 
 from data.preferences import RankedResponses
 from data.prompts import read_prompts, split_of, starter_prompts
-from labeling.store import NewPolicy, NewResponse, Store, StoreError, open_store
+from labeling.store import KEEP, NewPolicy, NewResponse, Store, StoreError, open_store
 from rlhf import checkpoint
 from rlhf.config import WorkerConfig
 from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
@@ -67,6 +67,7 @@ class Worker:
         self.train_now: int | None = None  # id of the command that asked for it
         self.stop_asked: int | None = None
         self.in_round = False
+        self.started = True  # until the first tasks are written
         self.detail = ("", "")
         self.last_beat = 0.0
 
@@ -176,13 +177,13 @@ class Worker:
         self.obey()
         self.answer_samples()
 
-    def beat(self, state: str, detail: str, *, every: float = 0.0) -> None:
-        """Tell the store that the worker is alive and what it does; at most once in `every` seconds."""
+    def beat(self, state: str, detail: str, *, every: float = 0.5, error: str | object | None = KEEP) -> None:
+        """Tell the store that the worker is alive and what it does; news at once, else every few seconds."""
         now = time.monotonic()
-        if (state, detail) == self.detail and now - self.last_beat < max(every, 0.5):
+        if (state, detail) == self.detail and now - self.last_beat < every and error is KEEP:
             return
         self.detail, self.last_beat = (state, detail), now
-        self.store.beat(state, detail, pid=os.getpid())
+        self.store.beat(state, detail, error, pid=os.getpid())
 
     def _idle_detail(self) -> str:
         left = max(0, self.config.rankings_per_round - self.store.new_rankings())
@@ -226,6 +227,9 @@ class Worker:
                 self.store.pass_over(prompt.id, self.version)
         if have + count >= min(self.config.open_tasks, FILL):
             self.store.retire_tasks(other_than=self.version)
+        if not self.in_round and self.started:
+            self.started = False
+            self.beat("generating", self.detail[1], error=None)  # it works: why it had to start again is over
 
     # -- rounds ----------------------------------------------------------------------------------------
 
@@ -234,6 +238,7 @@ class Worker:
         config = self.round_config()
         round_ = self.store.begin_round(_as_dict(config, self.config))
         self.in_round, self.stop_asked = True, None
+        self.beat("reward_model", f"round {round_.id}: reading {round_.rankings} rankings", error=None)
         if self.train_now is not None:
             self._finish_train_now(f"round {round_.id} started")
         try:
@@ -243,10 +248,11 @@ class Worker:
         except (StoreError, KeyboardInterrupt):
             raise
         except torch.OutOfMemoryError:
-            self._end(round_, "failed", "out of memory: try --tuning lora or a shorter --max-new-tokens", {})
-        except Exception as error:
+            self._fail(round_, "out of memory: try --tuning lora or a smaller --max-new-tokens")
+        except Exception as error:  # a round may fail in any way; the annotators' tasks go on
             traceback.print_exc()
-            self._end(round_, "failed", f"{type(error).__name__}: {str(error).splitlines()[0][:300]}", {})
+            first_line = (str(error).splitlines() or [""])[0]
+            self._fail(round_, f"{type(error).__name__}: {first_line[:300]}")
         finally:
             self.in_round = False
         if self.stop_asked is not None:
@@ -328,6 +334,10 @@ class Worker:
         summary = {k: v for k, v in summary.items() if v == v}  # NaN is not JSON
         self.store.end_round(round_.id, state, reason, summary, policy)
 
+    def _fail(self, round_, reason: str) -> None:
+        self._end(round_, "failed", reason, {})
+        self.beat("failed", f"round {round_.id} failed", error=f"Round {round_.id}: {reason}")
+
     # -- what people ask -------------------------------------------------------------------------------
 
     def obey(self) -> None:
@@ -408,7 +418,6 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.supervised:
         _end_with_parent()
-    os.nice(10)  # the web process answers first
     try:
         config = WorkerConfig.from_dict(json.loads(arguments.config))
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) - 1))

@@ -1,0 +1,103 @@
+"""Podium's one door: `python app.py` serves; the other commands are listed by `python app.py --help`.
+
+Nothing is decided here. Options are made from dataclasses, and heavy modules are imported by the command that
+needs them: nothing in this process imports torch but `evaluate`.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from labeling.options import one_sentence, with_options
+from labeling.serve import ServeConfig
+from labeling.simulate import SimulateConfig
+from rlhf.config import WorkerConfig
+
+RunDir = Annotated[Path, typer.Option(help="The run to look at.")]
+
+
+class ServeUnlessNamed(TyperGroup):
+    """`python app.py --port 8000` means `python app.py serve --port 8000`."""
+
+    def parse_args(self, ctx, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] != "--help"):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+cli = typer.Typer(cls=ServeUnlessNamed, add_completion=False, pretty_exceptions_enable=False)
+
+
+@cli.command()
+@with_options(config=ServeConfig, worker=WorkerConfig)
+def serve(config: ServeConfig, worker: WorkerConfig) -> None:
+    """Serve the annotate and lab pages, and train in the background (the default command)."""
+    from labeling.serve import serve
+
+    raise typer.Exit(serve(config, asdict(worker)))
+
+
+@cli.command()
+@with_options(config=SimulateConfig)
+def simulate(config: SimulateConfig) -> None:
+    """Rank with programs, through the JSON API of a running server."""
+    from labeling.simulate import SimulationError, simulate
+
+    with one_sentence(SimulationError):
+        simulate(config)
+
+
+@cli.command()
+def status(
+    run_dir: RunDir = Path("runs/default"),
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say how a run stands, with or without its server."""
+    from labeling.report import report
+    from labeling.store import StoreError
+
+    with one_sentence(StoreError):
+        print(report(run_dir, as_json))
+
+
+@cli.command()
+def evaluate(
+    run_dir: RunDir = Path("runs/default"),
+    scorer: Annotated[str, typer.Option(help="Who judges; names as in 'simulate'.")] = "helpful",
+    before: Annotated[int, typer.Option(help="Policy version to compare with.")] = 0,
+    after: Annotated[int | None, typer.Option(help="Policy version; the published one if not given.")] = None,
+    prompts: Annotated[int, typer.Option(help="How many prompts nobody has ranked.", min=1)] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of the prompts and of sampling.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Compare two policies of a run by a scorer, on prompts never ranked."""
+    from data.scorers import behaviours, load_scorer
+    from labeling.report import comparison
+    from labeling.store import StoreError, open_store
+    from rlhf.arena import evaluate_versions
+    from rlhf.models import ModelError
+
+    with one_sentence(StoreError, ModelError, ValueError), open_store(run_dir) as store:
+        result = evaluate_versions(
+            store,
+            load_scorer(scorer),
+            before=before,
+            after=after,
+            prompts=prompts,
+            seed=seed,
+            labels=behaviours,
+        )
+        print(json.dumps(result, indent=2) if as_json else comparison(result))
+
+
+def main() -> None:
+    """The console script `podium`."""
+    cli()
+
+
+if __name__ == "__main__":
+    main()

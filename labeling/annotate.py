@@ -1,0 +1,31 @@
+"""The annotator's page: a Gradio Blocks around one static widget.
+
+The widget is plain HTML, CSS and JavaScript in `widgets/` (no build step). Its script asks and answers the
+JSON API with `fetch`, as any client does, and not with Gradio events: ten times less work per ranking, and it
+sees a 401 or a 500, so the page can say "Not saved" instead of staying silent. Nothing a model wrote passes a
+Gradio template, whose output would be run as JavaScript: the template below never changes.
+"""
+
+import gradio as gr
+
+from labeling import theme
+
+# Put one after another: each file uses only what stands before it.
+SCRIPTS = ("words.js", "client.js", "drag.js", "keys.js", "rank.js", "save.js", "facts.js", "start.js")
+
+
+def _widget_file(name: str) -> str:
+    return (theme.WIDGETS / name).read_text(encoding="utf-8")
+
+
+def build() -> gr.Blocks:
+    """The page. It holds no state and no data: one build serves everybody."""
+    with gr.Blocks(title="Podium", analytics_enabled=False, fill_width=True) as blocks:
+        gr.HTML(
+            html_template=_widget_file("rank.html").replace("<!--header-->", theme.header("annotate")),
+            css_template=_widget_file("rank.css"),
+            js_on_load="\n".join(_widget_file(name) for name in SCRIPTS),
+            apply_default_css=False,
+            elem_id="podium-annotate",
+        )
+    return blocks

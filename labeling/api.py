@@ -1,0 +1,300 @@
+"""The JSON API: the page's own, and anybody's.
+
+    GET  /api/task        a task to rank, and how things stand
+    POST /api/rankings    rank or skip it; answers with the next task
+    POST /api/undo        take the last one back
+
+and what the lab page reads and asks for: status, metrics, rounds, policies, commands, compare.
+
+Errors are `{"error": "one sentence"}` with a 4xx, and then nothing was stored. Routes are `def`, not
+`async def`: they run in threads, so a write that waits for the worker's transaction, or for a slow disk,
+holds up nobody else.
+"""
+
+import logging
+import secrets
+import sqlite3
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field, StrictBool, StrictInt, StringConstraints
+from starlette.exceptions import HTTPException
+
+from labeling.render import render
+from labeling.session import SessionUnknown, cookie_header, new_token, person_asking, read_token
+from labeling.store import (
+    InvalidRanking,
+    NonceReused,
+    Person,
+    Store,
+    StoreError,
+    Task,
+    TaskClosed,
+    TaskLeased,
+    TaskUnknown,
+)
+
+VERSION = "0.1.0"
+log = logging.getLogger(__name__)
+
+Id = Annotated[StrictInt, Field(ge=-1, le=2**63 - 1)]  # what SQLite holds
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
+
+
+class SessionBody(BaseModel):
+    name: Name
+    kind: Literal["human", "program"] = "program"
+
+
+class RankingBody(BaseModel):
+    task_id: Id = Field(description="The task that was shown.")
+    nonce: str = Field(
+        min_length=1,
+        max_length=100,
+        description="Made once per submission, a UUID for example: sending it again changes nothing.",
+    )
+    # labeling/ranking.py says what is right, in better words than a type could.
+    ranks: list[Any] | None = Field(
+        None,
+        description="One rank per response as shown; 1 is best, equal is a tie.",
+        examples=[[1, 2, 2, 3]],
+    )
+    skip: StrictBool = Field(False, description="Instead of ranks: none of this can be judged.")
+    seconds: float | None = Field(
+        None, ge=0, le=86400, allow_inf_nan=False, description="How long the person was active on it."
+    )
+
+
+class CommandBody(BaseModel):
+    name: Literal["train", "pause", "resume", "stop", "publish"]
+    argument: dict[str, Any] | None = Field(
+        None, description="For publish.", examples=[{"policy_version": 0}]
+    )
+
+
+class CompareBody(BaseModel):
+    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)]
+    versions: list[Id] = Field(
+        min_length=1, max_length=4, description="Policy versions; -1 is the base model."
+    )
+
+
+class Refused(Exception):
+    """A request that is understood and cannot be done."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+def router(store: Store) -> APIRouter:
+    """The routes, over one store."""
+    api = APIRouter(prefix="/api")
+
+    def asking(request: Request) -> Person:
+        return person_asking(store, request.scope)
+
+    Asking = Annotated[Person, Depends(asking)]
+
+    # ranking
+
+    @api.get("/task", summary="A task to rank")
+    def get_task(person: Asking) -> dict[str, Any]:
+        """The task this person holds, or the next one; null while the worker is still writing responses."""
+        return task_reply(store, person, store.claim_task(person.id))
+
+    @api.post("/rankings", summary="Rank or skip a task")
+    def post_ranking(body: RankingBody, person: Asking) -> dict[str, Any]:
+        """Store the ranking and answer with the next task. When this has answered, it is on the disk."""
+        if body.skip == (body.ranks is not None):
+            raise Refused(422, 'Send either "ranks" or "skip": true.')
+        ranking = store.add_ranking(person.id, body.task_id, body.nonce, body.ranks, body.seconds)
+        return {"ranking_id": ranking.id, **task_reply(store, person, store.claim_task(person.id))}
+
+    @api.post("/undo", summary="Take the last ranking or skip back")
+    def post_undo(person: Asking) -> dict[str, Any]:
+        """Answers with the reopened task and the ranks it had."""
+        task = store.undo(person.id)
+        if task is None:
+            raise Refused(409, "There is nothing to undo.")
+        return task_reply(store, person, task)
+
+    @api.post("/tasks/{task_id}/lease", status_code=204, summary="Hold on to a task")
+    def post_lease(task_id: int, person: Asking) -> Response:
+        """Call it every minute while the task is on screen: after two it may be given to somebody else."""
+        store.renew_lease(person.id, _id(task_id))
+        return Response(status_code=204)
+
+    @api.post("/session", summary="Say who you are")
+    def post_session(body: SessionBody, request: Request, response: Response) -> dict[str, Any]:
+        """Name yourself: a new person with a cookie, or another name for the one whose cookie is sent.
+
+        A human does not become a program or the other way round: what was ranked as one stays so.
+        """
+        token = read_token(request.scope)
+        person = store.session(token) if token else None
+        if person is not None and person.kind == body.kind:
+            person = store.rename_person(person.id, body.name)
+        else:
+            token = new_token()
+            person = store.add_person(token, body.name, body.kind)
+            response.headers.append("Set-Cookie", cookie_header(token, request.url.scheme == "https"))
+        return {"person_id": person.id, "name": person.name, "kind": person.kind}
+
+    # how things stand
+
+    @api.get("/health", summary="Is the server there")
+    def get_health() -> dict[str, Any]:
+        return {"ok": True, "version": VERSION}
+
+    @api.get("/status", summary="How things stand")
+    def get_status() -> dict[str, Any]:
+        """Which policy answers, what the worker does, how far the next round is. Times are Unix seconds."""
+        return store.status()
+
+    @api.get("/metrics", summary="Points of the training curves")
+    def get_metrics(since: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0) -> dict[str, Any]:
+        """Points after `since`; ask again from `last_id`. Of a repeated round only the last attempt."""
+        points = store.metrics(since)
+        return {"metrics": points, "last_id": points[-1]["id"] if points else since}
+
+    @api.get("/rounds", summary="Rounds, newest first")
+    def get_rounds() -> dict[str, Any]:
+        return {"rounds": [asdict(round_) for round_ in store.rounds()]}
+
+    @api.get("/policies", summary="Policies, oldest first")
+    def get_policies() -> dict[str, Any]:
+        published = store.published()
+        return {
+            "policies": [
+                {
+                    "version": policy.version,
+                    "parent_version": policy.parent_version,
+                    "round": policy.round_id,
+                    "published": published is not None and policy.version == published.version,
+                    "created_at": policy.created_at,
+                    "summary": policy.summary,
+                }
+                for policy in store.policies()
+            ]
+        }
+
+    # what is asked of the worker
+
+    @api.post("/commands", summary="Ask something of the worker")
+    def post_command(body: CommandBody, person: Asking) -> dict[str, Any]:
+        """train: a round now. pause, resume. stop: end the running round. publish: go to another policy."""
+        argument = None
+        if body.name == "publish":
+            version = (body.argument or {}).get("policy_version")
+            if type(version) is not int:
+                raise Refused(422, 'publish needs {"policy_version": number}.')
+            if store.policy(_id(version)) is None:
+                raise Refused(422, f"There is no policy {version}.")
+            argument = {"policy_version": version}
+        return {"id": store.add_command(body.name, argument, person.id)}
+
+    @api.post("/compare", summary="One prompt, several policies")
+    def post_compare(body: CompareBody) -> dict[str, Any]:
+        """The worker writes a response of each version; read them, growing, at /api/compare/{batch}."""
+        for version in body.versions:
+            if version >= 0 and store.policy(version) is None:
+                raise Refused(422, f"There is no policy {version}.")
+        if -1 in body.versions and not store.status()["base"]:
+            raise Refused(422, "There is no base model here; start with --base-model to have one.")
+        batch = secrets.token_urlsafe(9)
+        store.add_samples(batch, body.prompt, body.versions)
+        return {"batch": batch}
+
+    @api.get("/compare/{batch}", summary="What the policies wrote")
+    def get_compare(batch: str) -> dict[str, Any]:
+        samples = store.samples(batch)
+        if not samples:
+            raise Refused(404, "There is no such comparison.")
+        return {"samples": [sample | {"html": render(sample["text"])} for sample in samples]}
+
+    return api
+
+
+def task_reply(store: Store, person: Person, task: Task | None) -> dict[str, Any]:
+    """What the annotator's page is drawn from."""
+    status = store.status()
+    counts = store.person_counts(person.id)
+    return {
+        "task": None
+        if task is None
+        else {
+            "id": task.id,
+            "prompt": task.prompt,
+            "prompt_html": render(task.prompt),
+            "responses": [{"text": text, "html": render(text)} for text in task.responses],
+            "policy_version": task.policy_version,
+            "previous_ranks": task.previous_ranks,
+        },
+        "progress": {
+            "mine_today": counts["today"],
+            "mine_total": counts["total"],
+            "total": status["rankings"],
+            "until_next_round": status["until_next_round"],
+        },
+        "status": status,
+        "person": {"name": person.name, "kind": person.kind},
+    }
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Every error leaves as `{"error": "one sentence"}`."""
+    statuses = {
+        TaskUnknown: 404,
+        TaskClosed: 409,
+        TaskLeased: 409,
+        NonceReused: 409,
+        StoreError: 503,
+        InvalidRanking: 422,
+    }
+
+    def answer(status: int, sentence: str) -> JSONResponse:
+        return JSONResponse({"error": sentence}, status)
+
+    for kind, status in statuses.items():
+        app.add_exception_handler(kind, lambda _request, error, status=status: answer(status, str(error)))
+    app.add_exception_handler(Refused, lambda _request, error: answer(error.status, str(error)))
+    app.add_exception_handler(
+        SessionUnknown, lambda *_: answer(401, "This server does not know your session; reload the page.")
+    )
+
+    @app.exception_handler(HTTPException)
+    def http(_request: Request, error: HTTPException) -> JSONResponse:
+        sentences = {
+            400: "The body is not JSON.",
+            404: "There is nothing here.",
+            405: "This cannot be done here; see /docs.",
+        }
+        return answer(error.status_code, sentences.get(error.status_code) or f"{error.detail}.")
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = [str(part) for part in first["loc"]]
+        if first["type"] == "json_invalid":
+            return answer(400, "The body is not JSON.")
+        if where == ["body"]:
+            return answer(400, "The body must be a JSON object, sent as application/json.")
+        return answer(422, f"{'.'.join(where[1:])}: {first['msg']}.")
+
+    @app.exception_handler(sqlite3.Error)
+    def unreadable(_request: Request, error: sqlite3.Error) -> JSONResponse:
+        log.error("database: %s", error)
+        return answer(503, f"The database cannot be used: {error}.")
+
+    @app.exception_handler(Exception)
+    def failed(_request: Request, _error: Exception) -> JSONResponse:
+        return answer(500, "Something went wrong here; the server's log says what.")
+
+
+def _id(number: int) -> int:
+    """A number from a path or an argument that SQLite can hold; a larger one names nothing."""
+    return number if -1 <= number < 2**63 else -2

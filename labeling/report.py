@@ -1,0 +1,81 @@
+"""What the command line prints: how a run stands, and how two policies compare.
+
+`python app.py status` reads the run directory itself: it works beside a running server and without one.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from labeling.store import open_store
+
+
+def report(run_dir: Path, as_json: bool) -> str:
+    """The facts as text or as JSON. Raises StoreError."""
+    with open_store(run_dir) as store:
+        status = store.status()
+    return json.dumps(status, indent=2, ensure_ascii=False) if as_json else text(status)
+
+
+def text(status: dict[str, Any]) -> str:
+    """The facts for a terminal."""
+    worker, last = status["worker"], status["last_round"]
+    version = status["policy_version"]
+    lines = {
+        "model": status["model"] or "not loaded yet",
+        "policy": "none yet" if version is None else f"version {version}",
+        "rankings": f"{status['rankings']}, of which {status['programs']} by programs",
+        "next round": f"in {status['until_next_round']} of {status['rankings_per_round']} rankings",
+        "open tasks": str(status["open_tasks"]),
+        "worker": _worker(worker, status["now"]),
+        "last round": _round(last) if last else "none yet",
+    }
+    if worker["error"]:
+        lines["last error"] = worker["error"]
+    return "\n".join(f"{name:<11} {value}" for name, value in lines.items())
+
+
+def comparison(result: dict[str, Any]) -> str:
+    """An evaluation for a terminal."""
+    before, after = f"policy {result['before']}", f"policy {result['after']}"
+    unit = result["length_unit"]
+    lines = {
+        "win rate": f"{_share(result, 'win_rate')} of {after} over {before}, {result['n']} prompts, "
+        f"{result['ties']} ties counted half",
+        "at equal length": _share(result, "length_controlled_win_rate"),
+        f"{before} itself": f"{_share(result, 'self_win_rate')} (sampled twice; how much is chance)",
+        "score": f"{result['score_before']:+.2f} -> {result['score_after']:+.2f}",
+        "length": f"{result['length_before']:.1f} -> {result['length_after']:.1f} {unit}",
+        "KL": "not measured" if result["kl"] is None else f"{result['kl']:.2f} nats from the reference",
+    }
+    return "\n".join(f"{name:<16} {value}" for name, value in lines.items())
+
+
+def _share(result: dict[str, Any], name: str) -> str:
+    if result[name] is None:
+        return "cannot be told"
+    return f"{result[name]:.1%} ({result[f'{name}_low']:.1%} to {result[f'{name}_high']:.1%})"
+
+
+def _worker(worker: dict[str, Any], now: float) -> str:
+    words = f"{worker['state']}: {worker['detail']}" if worker["detail"] else worker["state"]
+    return f"{words} (seen {_ago(now - worker['seen'])} ago)" if worker["seen"] else words
+
+
+def _round(last: dict[str, Any]) -> str:
+    words = f"{last['id']}, {last['state']}, on {last['rankings']} rankings"
+    if last["policy_version"] is not None:
+        words += f", made policy {last['policy_version']}"
+    if last["reason"]:
+        words += f" ({last['reason']})"
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(last["ended_at"] or last["started_at"]))
+    return f"{words}, {'ended' if last['ended_at'] else 'began'} {when}"
+
+
+def _ago(seconds: float) -> str:
+    seconds = max(0, round(seconds))
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

@@ -1,0 +1,73 @@
+// client.js: the JSON API, a nonce, and drafts that survive a reload.
+
+/** One request. Resolves to {status, data, now}; status 0 means the server could not be reached. */
+async function call(method, path, body) {
+    try {
+        const reply = await fetch("/api" + path, {
+            method,
+            headers: body === undefined ? {} : { "Content-Type": "application/json" },
+            body: body === undefined ? undefined : JSON.stringify(body),
+            cache: "no-store",
+            signal: AbortSignal.timeout(20000),
+        });
+        const text = await reply.text();
+        const date = Date.parse(reply.headers.get("date") || "");
+        let data = {};
+        try {
+            data = text ? JSON.parse(text) : {};
+        } catch {
+            data = { error: "The server answered something that is not JSON." };
+        }
+        return { status: reply.status, data, now: (Number.isNaN(date) ? Date.now() : date) / 1000 };
+    } catch {
+        return { status: 0, data: { error: "The server could not be reached." }, now: Date.now() / 1000 };
+    }
+}
+
+/** crypto.randomUUID exists only on https and localhost; this works everywhere. */
+function newNonce() {
+    return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
+}
+
+/** localStorage that may be full, forbidden or absent: then drafts are simply not kept. */
+const memory = {
+    get(key) {
+        try {
+            return JSON.parse(localStorage.getItem("podium." + key));
+        } catch {
+            return null;
+        }
+    },
+    put(key, value) {
+        try {
+            if (value === null) localStorage.removeItem("podium." + key);
+            else localStorage.setItem("podium." + key, JSON.stringify(value));
+        } catch {
+            // nothing to do: the page works without
+        }
+    },
+};
+
+/** Task ids start at 1 in every run directory: a draft counts only for the very same texts. */
+function fingerprint(task) {
+    const text = JSON.stringify([task.id, task.prompt, task.responses.map((r) => r.text)]);
+    let hash = 5381;
+    for (let i = 0; i < text.length; i++) hash = ((hash * 33) ^ text.charCodeAt(i)) >>> 0;
+    return hash.toString(36) + "." + text.length;
+}
+
+const DRAFTS_KEPT = 30;
+const drafts = {
+    get(task) {
+        const draft = (memory.get("drafts") || {})[task.id];
+        return draft && draft.of === fingerprint(task) && draft.ranks.length === task.responses.length ? draft : null;
+    },
+    put(task, draft) {
+        const all = memory.get("drafts") || {};
+        delete all[task.id];
+        if (draft) all[task.id] = { of: fingerprint(task), at: Date.now(), ...draft };
+        const oldest = Object.keys(all).sort((a, b) => all[a].at - all[b].at);
+        for (const id of oldest.slice(0, -DRAFTS_KEPT)) delete all[id];
+        memory.put("drafts", all);
+    },
+};

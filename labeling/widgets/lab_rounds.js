@@ -1,0 +1,118 @@
+// Every round, newest first: what came of it and why. A row opens the same prompts answered before and after.
+
+const find = (selector) => element.querySelector(selector);
+const signal = mounted("rounds");
+const open = new Map();    // round id -> samples, or null while they are on their way
+
+const OUTCOMES = { published: "published", rejected: "rejected", failed: "failed", stopped: "stopped", running: "running" };
+const arrow = (before, after, show) => known(before) && known(after) ? show(before) + " → " + show(after) : show(after);
+const interval = (low, high) => known(low) && known(high) ? make("span", { class: "interval" }, percent(low) + " to " + percent(high)) : null;
+
+const COLUMNS = [
+  ["Round", (round) => make("button", {
+    type: "button", class: "round-toggle", "aria-expanded": String(open.has(round.id)), "aria-controls": "round-" + round.id, "data-round": round.id,
+  }, icon("chevron"), "Round " + round.id)],
+  ["Outcome", (round) => [badge(round.state, OUTCOMES[round.state] || round.state),
+    round.attempts > 1 ? make("span", { class: "interval" }, "attempt " + round.attempts) : null,
+    round.reason ? make("p", { class: "reason" }, round.reason) : null]],
+  ["Rankings", (round) => String(round.rankings)],
+  ["Reward model accuracy", (round) => [percent(round.summary?.accuracy), interval(round.summary?.accuracy_low, round.summary?.accuracy_high)]],
+  ["Win rate", (round) => [percent(round.summary?.win_rate), interval(round.summary?.win_rate_low, round.summary?.win_rate_high)]],
+  ["Score", (round) => arrow(round.summary?.score_before, round.summary?.score_after, signed)],
+  ["KL, nats", (round) => number(round.summary?.kl)],
+  ["Length", (round) => arrow(round.summary?.length_before, round.summary?.length_after, (v) => known(v) ? v.toFixed(0) : "–")],
+  ["Took", (round) => duration((round.ended_at ?? serverNow()) - round.started_at)],
+  ["Policy", (round) => known(round.policy_version) ? round.parent_version + " → " + round.policy_version : "still " + round.parent_version],
+];
+
+function draw() {
+  const { rounds, status } = shared;
+  if (!status) return;
+  const columns = COLUMNS.filter(([title]) => title !== "Win rate" || rounds.some(({ summary }) => known(summary?.win_rate)));
+  const changing = rounds.some(({ state }) => state === "running") ? Math.round(serverNow()) : 0;
+  const focused = document.activeElement?.dataset?.round;
+  const changed = renderWhenChanged(find(".rounds-list"), [rounds, [...open], changing], () => rounds.length
+    ? make("div", { class: "scroll" }, make("table", { class: "lab-table cards" },
+      make("thead", null, make("tr", null, columns.map(([title]) => make("th", { scope: "col" }, title)))),
+      rounds.map((round) => make("tbody", { class: "round" },
+        make("tr", { class: "round-row" }, columns.map(([title, cell], at) => {
+          const content = make("div", { class: "cell" }, cell(round));
+          return make(at ? "td" : "th", { scope: at ? null : "row", "data-label": title, class: content.textContent === "–" ? "nothing" : null }, content);
+        })),
+        open.has(round.id) ? make("tr", { class: "round-samples", id: "round-" + round.id },
+          make("td", { colspan: columns.length }, detail(round))) : null))))
+    : make("div", { class: "lab-empty pod-card" }, make("h2", null, "No round yet"),
+      make("p", null, "A round begins when enough rankings have arrived, or when you press “Train now”. Its outcome and the reason for it stand here.")));
+  if (changed && focused) element.querySelector('[data-round="' + focused + '"]')?.focus();
+}
+
+function detail(round) {
+  const samples = open.get(round.id);
+  const parts = [];
+  if (samples === null) parts.push(make("p", { class: "pod-muted" }, "Loading …"));
+  else if (typeof samples === "string") parts.push(make("p", { class: "pod-note bad" }, samples));
+  else if (!samples.length) {
+    parts.push(make("p", { class: "pod-muted" }, round.state === "running"
+      ? "The samples come at the end of the round." : round.state === "published" ? "No samples were kept." : "No samples were kept: this round published no policy."));
+  } else {
+    const after = round.policy_version ?? Math.max(...samples.map(({ policy_version }) => policy_version));
+    const prompts = new Map();
+    for (const sample of samples) prompts.set(sample.prompt, [...(prompts.get(sample.prompt) || []), sample]);
+    for (const [prompt, pair] of prompts) {
+      pair.sort((a, b) => a.policy_version - b.policy_version);
+      parts.push(make("article", { class: "pair" },
+        make("h3", { class: "pair-prompt", dir: "auto" }, prompt),
+        make("div", { class: "pair-sides" }, pair.map((sample) => {
+          const text = make("div", { class: "pod-text", dir: "auto" });
+          if (sample.state === "failed") text.append(sample.error || "It could not be answered.");
+          else if (sample.text || sample.state === "done") setHtml(text, sample.html, sample.text);
+          else text.append(make("span", { class: "pod-muted" }, "waiting for the worker …"));
+          const side = sample.policy_version === after ? "After" : "Before";
+          return make("div", { class: "side" },
+            make("p", { class: "side-name" }, make("span", null, make("strong", null, side), ", " + inWords(sample.policy_version) +
+              (side === "After" && round.state !== "published" ? " (not published)" : "")),
+              known(sample.score) ? make("span", { class: "score" }, "score " + signed(sample.score)) : null), text);
+        }))));
+    }
+  }
+  parts.push(make("details", { class: "settings" }, make("summary", null, "Settings and figures of this round"),
+    make("p", { class: "pod-muted" }, "Began " + clock(round.started_at) + (round.ended_at ? ", ended " + clock(round.ended_at) : "") +
+      ". Rankings " + (round.trained_from + 1) + " to " + round.trained_through + " were new."),
+    make("pre", { tabindex: "0" }, JSON.stringify({ summary: round.summary, config: round.config }, null, 2))));
+  return parts;
+}
+
+async function loadSamples(id) {
+  try {
+    open.set(id, (await api("compare/round-" + id)).samples);
+  } catch (error) {
+    open.set(id, error.status === 404 ? [] : error.message);
+  }
+}
+
+find(".rounds-list").addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-round]");
+  if (!button) return;
+  const id = Number(button.dataset.round);
+  if (open.has(id)) open.delete(id);
+  else {
+    open.set(id, null);
+    draw();
+    await loadSamples(id);
+  }
+  draw();
+}, { signal });
+
+// The worker answers a round's sample prompts after publishing, when it has nothing better to do.
+const unanswered = (round) => {
+  const samples = open.get(round.id);
+  if (!Array.isArray(samples)) return false;
+  if (!samples.length) return round.state === "running" || (round.state === "published" && serverNow() - round.ended_at < 60);
+  return samples.some(({ state }) => state === "waiting" || state === "running");
+};
+
+on("status", draw, signal);
+repeat(1000, async () => {
+  for (const round of shared.rounds) if (unanswered(round)) await loadSamples(round.id);
+  draw();
+}, signal);

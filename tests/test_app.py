@@ -1,0 +1,430 @@
+"""The app as people start it: a real server with its real worker, what it refuses, and how it ends."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from sqlite_utils import Database
+
+from labeling.serve import ServeConfig, ServeError, is_loopback, listen, lock_run, serve
+from labeling.session import COOKIE
+from labeling.store import FILE_NAME, StoreError, open_store
+from labeling.supervisor import Supervisor, next_wait
+from rlhf.config import WorkerConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+HTML = {"Accept": "text/html"}
+STARTER = asdict(WorkerConfig())
+
+
+def until(wanted, seconds=120.0):
+    """Wait until `wanted()` is true and return what it gave."""
+    end = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            if found := wanted():
+                return found
+        assert time.monotonic() < end, f"waited {seconds} s in vain"
+        time.sleep(0.02)
+
+
+def alive(pid) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def command(*words) -> list[str]:
+    return [sys.executable, str(ROOT / "app.py"), *map(str, words)]
+
+
+class App:
+    """`python app.py` on a free port."""
+
+    def __init__(self, run_dir, *options):
+        self.run_dir = run_dir
+        self.process = subprocess.Popen(
+            command("--port", 0, "--run-dir", run_dir, *options),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.line = self.process.stdout.readline()
+        assert self.line, self.process.stderr.read()
+        self.url = self.line.split()[3]
+        self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+
+    def worker_pid(self):
+        with open_store(self.run_dir) as store:
+            return store.worker_status()["pid"]
+
+    def end(self, how=signal.SIGTERM) -> int:
+        self.process.send_signal(how)
+        code = self.process.wait(20)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        self.http.close()
+        return code
+
+
+@pytest.fixture(scope="module")
+def model_options(tiny_model, tmp_path_factory):
+    """A model of random bytes and prompts for it: real, and quick."""
+    prompts = tmp_path_factory.mktemp("prompts") / "prompts.txt"
+    prompts.write_text("".join(f"This is prompt number {i}.\n" for i in range(40)), encoding="utf-8")
+    return [
+        *("--model", tiny_model, "--prompts", prompts, "--max-new-tokens", 8),
+        *("--open-tasks", 4, "--threads", 1, "--device", "cpu"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def app(model_options, tmp_path_factory):
+    app = App(tmp_path_factory.mktemp("app") / "run", *model_options)
+    yield app
+    if app.process.poll() is None:
+        app.end()
+
+
+def next_task(app):
+    return until(lambda: app.http.get("/api/task").json()["task"])
+
+
+def test_it_says_where_it_is_and_is_there(app):
+    assert app.line.startswith("Podium is at http://127.0.0.1:")
+    assert app.http.get("/api/health").json()["ok"] is True
+    home = app.http.get("/")
+    assert home.is_redirect
+    assert home.headers["location"] == "/annotate/"
+
+
+def test_the_pages_answer_with_our_cookie_and_our_policy(app):
+    for path in ("/annotate/", "/lab/"):
+        with httpx.Client(base_url=app.url, trust_env=False, timeout=30) as browser:
+            page = browser.get(path, headers=HTML)
+            assert page.status_code == 200
+            assert COOKIE in browser.cookies
+            assert "default-src 'self'" in page.headers["content-security-policy"]
+            evil = browser.get(f"{path}config", headers={"Origin": "https://evil.example"})
+            assert "access-control-allow-origin" not in evil.headers
+    assert app.http.post("/annotate/gradio_api/upload").status_code == 404
+    assert app.http.post("/annotate/gradio_api/run/x", headers={"Origin": "https://evil"}).status_code == 403
+    assert app.http.get("/api/health", headers={"Host": "evil.example"}).status_code == 403
+    assert app.http.get("/favicon.ico").headers["content-type"] == "image/svg+xml"
+    assert "POST /api/rankings" in app.http.get("/docs", headers=HTML).text
+
+
+def test_the_worker_writes_tasks_and_a_ranking_is_on_the_disk(app):
+    task = next_task(app)
+    count = len(task["responses"])
+    body = {"task_id": task["id"], "nonce": "app", "ranks": list(range(count, 0, -1))}
+    answer = app.http.post("/api/rankings", json=body)
+    assert answer.status_code == 200
+    with open_store(app.run_dir) as store:
+        [ranking] = store.rankings()
+        assert (ranking.id, ranking.ranks) == (answer.json()["ranking_id"], body["ranks"])
+        assert ranking.responses == [response["text"] for response in task["responses"]]
+
+
+def test_the_web_process_is_small_and_has_no_torch(app):
+    for path in ("/annotate/", "/lab/", "/docs"):
+        assert app.http.get(path, headers=HTML).status_code == 200
+    process = psutil.Process(app.process.pid)
+    assert process.memory_info().rss < 300e6
+    assert not [file.path for file in process.memory_maps() if "torch" in file.path]
+
+
+def test_status_reads_the_run_without_the_server(app):
+    next_task(app)
+    said = subprocess.run(command("status", "--run-dir", app.run_dir), capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert "policy      version 0" in said.stdout
+    as_json = subprocess.run(
+        command("status", "--run-dir", app.run_dir, "--json"), capture_output=True, text=True
+    )
+    served = app.http.get("/api/status").json()
+    assert json.loads(as_json.stdout).keys() == served.keys()
+
+
+def test_a_second_server_on_the_run_is_refused_and_the_first_goes_on(app, capsys):
+    assert serve(ServeConfig(run_dir=app.run_dir, port=0), STARTER) == 2
+    assert f"already served by process {app.process.pid}" in capsys.readouterr().err
+    assert app.http.get("/api/health").json()["ok"] is True
+
+
+def test_a_killed_worker_is_started_again_and_nothing_is_lost(app):
+    next_task(app)
+    before = app.http.get("/api/status").json()
+    pid = app.worker_pid()
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: "SIGKILL" in (app.http.get("/api/status").json()["worker"]["error"] or ""))
+    assert next_task(app)  # people go on ranking meanwhile
+    until(lambda: app.http.get("/api/status").json()["worker"]["state"] in ("idle", "generating"))
+    assert app.worker_pid() not in (pid, None)
+    after = app.http.get("/api/status").json()
+    assert after["rankings"] == before["rankings"]
+    assert after["policy_version"] == before["policy_version"]
+
+
+def test_kill_9_takes_the_worker_along_and_the_run_can_be_served_again(app, model_options):
+    """Last of the shared server's tests: it ends it, and starts another on the same run by Ctrl-C's side."""
+    next_task(app)
+    with open_store(app.run_dir) as store:
+        rankings = store.rankings()
+    worker = app.worker_pid()
+    assert alive(worker)
+    assert app.end(signal.SIGKILL) == -signal.SIGKILL
+    until(lambda: not alive(worker))
+    again = App(app.run_dir, *model_options)
+    assert again.http.get("/api/status").json()["rankings"] == len(rankings)
+    worker = until(again.worker_pid)
+    begun = time.monotonic()
+    assert again.end(signal.SIGINT) == 130
+    assert time.monotonic() - begun < 10
+    until(lambda: not alive(worker))
+
+
+def test_a_model_only_the_worker_can_refuse_ends_it_with_the_workers_sentence(tmp_path):
+    (tmp_path / "model").mkdir()  # a folder, but nothing in it
+    said = subprocess.run(
+        command("--port", 0, "--run-dir", tmp_path / "run", "--model", tmp_path / "model"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert said.returncode == 2, said.stderr
+    assert str(tmp_path / "model") in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+# what is refused before anything is started
+
+
+def refusal(capsys, config: ServeConfig, **worker) -> str:
+    assert serve(config, STARTER | worker) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert said.err.endswith(".\n")
+    return said.err
+
+
+@pytest.mark.parametrize("name", ["model", "base_model", "prompts"])
+@pytest.mark.parametrize("path", ["./nowhere", "~/no/where", "/no/where", "a/b/c", "../nowhere"])
+def test_a_path_that_is_not_there(capsys, tmp_path, name, path):
+    said = refusal(capsys, ServeConfig(run_dir=tmp_path / "run", port=0), **{name: path})
+    assert f"{path} does not exist" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_taken_port(capsys, tmp_path):
+    with listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        said = refusal(capsys, ServeConfig(run_dir=tmp_path / "run", port=port))
+    assert f"Port {port} is taken" in said
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "words"),
+    [
+        ("not a host", 7860, "not an address"),
+        ("127.0.0.1", 99999, "not a port"),
+        ("127.0.0.1", -1, "not a port"),
+        ("203.0.113.1", 0, "--host"),
+    ],
+)
+def test_an_address_that_cannot_be(capsys, tmp_path, host, port, words):
+    assert words in refusal(capsys, ServeConfig(run_dir=tmp_path / "run", host=host, port=port))
+
+
+def test_a_run_directory_that_cannot_be(capsys, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert "cannot be written" in refusal(capsys, ServeConfig(run_dir=tmp_path / "file" / "run", port=0))
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / FILE_NAME).write_bytes(b"no database " * 500)
+    assert "damaged" in refusal(capsys, ServeConfig(run_dir=damaged, port=0))
+    with open_store(tmp_path / "newer", create=True, migrate=True):
+        table = Database(tmp_path / "newer" / FILE_NAME)["_sqlite_migrations"]
+        table.insert({"migration_set": "podium", "name": "m999_later", "applied_at": "2030"})
+    assert "newer Podium" in refusal(capsys, ServeConfig(run_dir=tmp_path / "newer", port=0))
+
+
+def test_a_simulation_that_cannot_be(capsys, tmp_path):
+    assert "--noise" in refusal(capsys, ServeConfig(run_dir=tmp_path, port=0, simulate=10, noise=0.9))
+
+
+def test_the_command_line_refuses_in_one_sentence(tmp_path):
+    wrong = (["--responses", 7], ["status", "--run-dir", tmp_path / "none"], ["simulate", "--noise", 3])
+    runs = [subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True) for words in wrong]
+    for run in runs:
+        _, said = run.communicate(timeout=120)
+        assert run.returncode == 2
+        assert said.count("\n") == 1, said
+
+
+def test_the_lock_of_a_killed_server_does_not_stay(tmp_path):
+    code = "import sys, labeling.serve as s, pathlib; lock = s.lock_run(pathlib.Path(sys.argv[1])); "
+    code += "lock.__enter__(); print('locked', flush=True); sys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    with holder:
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(ServeError, match=str(holder.pid)), lock_run(tmp_path):
+            pass
+        holder.kill()
+    with lock_run(tmp_path):
+        pass
+
+
+def test_which_addresses_only_this_machine_reaches():
+    assert all(is_loopback(host) for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"))
+    assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.5", "example.com"))
+
+
+# the supervisor, with tiny workers
+
+
+CHILDREN = {
+    "waits": "print('at work', flush=True); sys.stdin.read()",
+    "ignores the end of its input": "print('at work', flush=True); time.sleep(600)",
+    "raises": "raise RuntimeError('the GPU is on fire')",
+    "refuses": "print('There is no such model.', file=sys.stderr); sys.exit(2)",
+    "says nothing": "os._exit(3)",
+    "is told to refuse": "print('at work', flush=True); sys.stdin.read(6); print('Disk gone.'); sys.exit(2)",
+}
+
+
+@pytest.fixture
+def store(tmp_path):
+    with open_store(tmp_path, create=True, migrate=True) as store:
+        yield store
+
+
+@pytest.fixture
+def supervise(store, tmp_path):
+    """Start a supervisor over a child that does what CHILDREN says."""
+    started = []
+
+    def start(kind, wait=lambda last, ran: 0.05):
+        code = f"import os, sys, time; {CHILDREN[kind]}"
+        supervisor = Supervisor(store, [sys.executable, "-S", "-c", code], tmp_path / "worker.log", wait)
+        started.append(supervisor)
+        supervisor.start()
+        return supervisor
+
+    yield start
+    for supervisor in started:
+        supervisor.stop()
+
+
+def at_work(supervisor, times=1):
+    until(
+        lambda: supervisor.log_path.exists() and supervisor.log_path.read_text().count("at work") == times, 20
+    )
+
+
+def test_waits_grow_to_a_minute_and_health_resets_them():
+    waits, wait = [], 0.0
+    for _ in range(9):
+        wait = next_wait(wait, ran=3.0)
+        waits.append(wait)
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert next_wait(60.0, ran=61.0) == 1
+
+
+def test_a_worker_that_is_killed_is_started_again(supervise, store):
+    supervisor = supervise("waits")
+    at_work(supervisor)
+    first = supervisor.process.pid
+    assert store.worker_status()["pid"] == first
+    os.kill(first, signal.SIGKILL)
+    at_work(supervisor, times=2)
+    second = supervisor.process.pid
+    assert second != first
+    status = until(lambda: (s := store.worker_status())["pid"] == second and s)
+    assert status["state"] == "starting"
+    assert "SIGKILL" in status["error"]
+    supervisor.stop()
+    assert not alive(second)
+
+
+def test_why_it_ended_is_on_the_page_while_it_waits(supervise, store):
+    supervise("raises", wait=lambda last, ran: 60.0)
+    status = until(lambda: (s := store.worker_status())["state"] == "failed" and s)
+    assert status["error"] == "RuntimeError: the GPU is on fire"
+    assert status["detail"] == "Starting again in 60 s."
+
+
+def test_a_silent_end_is_explained_too(supervise, store):
+    supervise("says nothing", wait=lambda last, ran: 60.0)
+    assert "exit code 3" in until(lambda: store.worker_status()["error"])
+
+
+def test_settings_that_cannot_be_are_not_tried_again(supervise, store):
+    supervisor = supervise("refuses")
+    assert until(lambda: supervisor.refusal) == "There is no such model."
+    assert (supervisor.log_path).read_text().count("worker started") == 1
+
+
+def test_after_it_has_worked_exit_code_2_is_a_failure_like_any_other(supervise, store):
+    supervisor = supervise("is told to refuse")
+    at_work(supervisor)
+    store.beat("idle", "as the worker does once its model is loaded")
+    supervisor.process.stdin.write(b"refuse")
+    supervisor.process.stdin.flush()
+    assert until(lambda: store.worker_status()["error"]) == "Disk gone."
+    assert supervisor.refusal is None
+
+
+@pytest.mark.parametrize("kind", ["waits", "ignores the end of its input"])
+def test_stopping_ends_the_worker_quickly(supervise, kind):
+    supervisor = supervise(kind)
+    at_work(supervisor)
+    begun = time.monotonic()
+    supervisor.stop(patience=0.2)
+    assert time.monotonic() - begun < 5
+    assert not alive(supervisor.process.pid)
+    assert supervisor.log_path.read_text().count("worker started") == 1
+
+
+def test_stopping_before_or_between_starts_is_fine(supervise, store):
+    supervisor = supervise("raises", wait=lambda last, ran: 60.0)
+    until(lambda: store.worker_status()["state"] == "failed")
+    begun = time.monotonic()
+    supervisor.stop()
+    assert time.monotonic() - begun < 5
+
+
+def test_a_full_disk_does_not_end_the_supervisor(supervise, store, monkeypatch):
+    def full(*_, **__):
+        raise StoreError("Not saved: the disk is full.")
+
+    monkeypatch.setattr(store, "beat", full)
+    supervisor = supervise("waits")
+    at_work(supervisor)
+    os.kill(supervisor.process.pid, signal.SIGKILL)
+    at_work(supervisor, times=2)
+
+
+def test_a_long_log_is_put_aside(supervise, tmp_path):
+    log = tmp_path / "worker.log"
+    with log.open("wb") as file:
+        file.truncate(21_000_000)
+    at_work(supervise("waits"))
+    assert log.stat().st_size < 1000
+    assert (tmp_path / "worker.log.1").stat().st_size == 21_000_000

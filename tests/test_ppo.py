@@ -1,0 +1,176 @@
+"""PPO on really trained tiny models: first-step identities, planted preferences, seeds, the EOS rule."""
+
+import random
+
+import pytest
+import torch
+
+from data.preferences import RankedResponses
+from data.starter.prompts import train_prompts
+from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
+from rlhf.models import load_family
+from rlhf.ppo import (
+    AdaptiveKL,
+    Learner,
+    PPOConfig,
+    Rollout,
+    ValueFunction,
+    evaluate_policy,
+    rollout,
+    train_ppo,
+    update,
+)
+from rlhf.reward_model import RewardModel, RewardModelConfig, train_reward_model
+
+# Random weights end a response with probability 1/260 a token, so "half the vocabulary is EOS" stands in for
+# a policy that knows how to stop; what is left is a policy whose length PPO can move.
+SHORT = PPOConfig(
+    updates=8,
+    episodes=64,
+    learning_rate=2e-3,
+    value_learning_rate=2e-3,
+    kl_coef=0.02,
+    kl_stop=100.0,
+    evaluate_every=4,
+    sampling=SamplingConfig(temperature=1.0, max_new_tokens=24),
+)
+
+
+def setup(tiny_model, tuning="full", longest_first=False):
+    """A family whose responses end, and a reward model with a planted taste for length."""
+    family = load_family(tiny_model, tuning=tuning, device="cpu", lora_rank=8)
+    family.eos_ids = set(range(1, 30))
+    model = RewardModel(family)
+    model.reset(0)
+    data = []
+    for i in range(48):
+        responses = tuple("".join(chr(97 + (i * j) % 26) for j in range(n)) for n in (2, 8, 18))
+        data.append(RankedResponses(f"prompt {i}", responses, (3, 2, 1) if longest_first else (1, 2, 3)))
+    for _ in train_reward_model(model, data, RewardModelConfig(), 0):
+        pass
+    prompts = [encode_prompt(family.tokenizer, f"prompt {i}") for i in range(64)]
+    family.copy("reference", "policy")
+    return family, model, prompts
+
+
+def draw(family, model, prompts, config=SHORT, seed=0) -> Rollout:
+    return rollout(family, model, ValueFunction(model), prompts, config, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_first_step_identities(tiny_model, tuning):
+    family, model, prompts = setup(tiny_model, tuning)
+    data = draw(family, model, prompts)
+    assert data.kl.abs().max() < 1e-5  # a fresh policy is the reference
+    learner = Learner.start(family, model, SHORT)
+    learner.set_rates(0.0)
+    metrics = update(learner, data, 0.05, SHORT, random.Random(0))
+    assert metrics["policy/ratio"] == pytest.approx(1, abs=1e-5)
+    assert metrics["policy/approx_kl"] == pytest.approx(0, abs=1e-6)
+    assert metrics["policy/clipfrac"] == 0
+
+
+def test_an_update_that_sees_another_policy_is_refused(tiny_model):
+    family, model, prompts = setup(tiny_model)
+    data = draw(family, model, prompts)
+    data.logprobs = data.logprobs - 0.5 * data.mask
+    with pytest.raises(RuntimeError, match="first ratio"):
+        update(Learner.start(family, model, SHORT), data, 0.05, SHORT, random.Random(0))
+
+
+def test_the_value_of_the_last_token_starts_as_the_score_of_the_text_before_it(tiny_model):
+    family, model, prompts = setup(tiny_model)
+    model.mean, model.std = 0.3, 2.0
+    data = draw(family, model, prompts)
+    row = int(data.mask.sum(1).argmax())
+    cut = data.responses[row][:-1]
+    expected = model.score([data.prompts[row]], [cut])[0]
+    assert data.values[row, len(cut)].item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+def test_a_response_without_eos_gets_the_fixed_low_score(tiny_model):
+    family, model, prompts = setup(tiny_model)
+    family.eos_ids = {1}
+    data = draw(family, model, prompts)
+    assert not data.finished.all()
+    assert (data.scores[~data.finished] == SHORT.missing_eos_score).all()
+
+
+def taste_for_length(family, longest_first):
+    """The starter, and a reward model that learned from its own responses to like them long, or short."""
+    sampling = SamplingConfig(temperature=0.8, max_new_tokens=40)
+    texts = train_prompts()[:160]
+    ids = [encode_prompt(family.tokenizer, t) for t in texts]
+    with family.use("reference") as model:
+        drawn = sample(
+            model,
+            [i for i in ids[:48] for _ in range(3)],
+            sampling,
+            pad_id=family.pad_id,
+            eos_ids=family.eos_ids,
+            generator=torch.Generator().manual_seed(0),
+        )
+    data = []
+    for number, text in enumerate(texts[:48]):
+        responses = tuple(decode_text(family.tokenizer, s.tokens) for s in drawn[3 * number : 3 * number + 3])
+        lengths = sorted({len(r) for r in responses}, reverse=longest_first)
+        data.append(RankedResponses(text, responses, tuple(lengths.index(len(r)) + 1 for r in responses)))
+    model = RewardModel(family)
+    model.reset(0)
+    for _ in train_reward_model(model, data, RewardModelConfig(epochs=2), 0):
+        pass
+    model.normalise_on([i for i in ids[:48] for _ in range(3)], [s.tokens for s in drawn])
+    return model, ids, sampling
+
+
+@pytest.mark.parametrize(("tuning", "longest_first"), [("full", True), ("full", False), ("lora", False)])
+def test_the_starter_follows_a_planted_preference_and_its_opposite(tuning, longest_first):
+    family = load_family("starter", tuning=tuning, device="cpu", lora_rank=8)
+    model, ids, sampling = taste_for_length(family, longest_first)
+    config = PPOConfig(updates=6, episodes=32, evaluate_every=3, sampling=sampling)
+    family.copy("reference", "policy")
+    before = evaluate_policy(family, model, ids[64:], config, 7, role="reference")
+    updates = list(train_ppo(family, model, ids, ids[:32], config, 0))
+    after = evaluate_policy(family, model, ids[64:], config, 7)
+    assert [u.step for u in updates] == list(range(config.updates + 1))
+    assert after["heldout/score"] > before["heldout/score"] + 0.3
+    if longest_first:
+        assert after["heldout/length"] > before["heldout/length"] * 1.15
+    else:
+        assert after["heldout/length"] < before["heldout/length"] * 0.85
+    unchanged = evaluate_policy(family, model, ids[64:], config, 7, role="reference")
+    assert unchanged == before  # the reference did not move
+
+
+def test_same_seed_repeats_and_two_seeds_differ(tiny_model):
+    def run(seed):
+        family, model, prompts = setup(tiny_model)
+        config = PPOConfig(updates=2, episodes=16, kl_stop=100.0, sampling=SHORT.sampling)
+        return [u.metrics for u in train_ppo(family, model, prompts, prompts[:8], config, seed)]
+
+    first = run(3)
+    assert first == run(3)
+    assert first != run(4)
+
+
+def test_kl_over_its_stop_ends_training_and_keeps_the_best_checkpoint(tiny_model):
+    family, model, prompts = setup(tiny_model)
+    config = PPOConfig(
+        updates=30, episodes=32, learning_rate=1e-2, kl_coef=0.0, kl_target=0, kl_stop=1.0,
+        approx_kl_stop=100.0, evaluate_every=1, sampling=SHORT.sampling,
+    )  # fmt: skip
+    updates = list(train_ppo(family, model, prompts, prompts[:32], config, 0))
+    assert len(updates) < 30
+    assert "over the limit of 1" in updates[-1].stop
+    kept = evaluate_policy(family, model, prompts[:32], config, 0)
+    assert kept["heldout/kl"] <= 1.0
+
+
+def test_the_kl_coefficient_rises_above_the_target_and_falls_below_it():
+    controller = AdaptiveKL(0.1, target=6.0, horizon=10_000)
+    controller.update(kl=60.0, episodes=100)
+    assert controller.coefficient == pytest.approx(0.1 * (1 + 0.2 * 100 / 10_000))
+    controller.update(kl=6.0, episodes=100)
+    assert controller.coefficient == pytest.approx(0.1 * (1 + 0.2 * 100 / 10_000))
+    controller.update(kl=0.0, episodes=100)
+    assert controller.coefficient == pytest.approx(0.1 * (1 + 0.002) * (1 - 0.002))
