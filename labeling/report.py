@@ -49,7 +49,11 @@ def comparison(result: dict[str, Any]) -> str:
         "length": f"{result['length_before']:.1f} -> {result['length_after']:.1f} {unit}",
         "KL": "not measured" if result["kl"] is None else f"{result['kl']:.2f} nats from the reference",
     }
-    return "\n".join(f"{name:<16} {value}" for name, value in lines.items())
+    text = "\n".join(f"{name:<16} {value}" for name, value in lines.items())
+    old, new = result["behaviour_before"], result["behaviour_after"]
+    both = [name for name in old if name in new]
+    shares = [f"  {name:<20} {old[name]:>4.0%} -> {new[name]:>4.0%}" for name in both]
+    return "\n".join([text, *(["share of responses that are"] if shares else []), *shares])
 
 
 def _share(result: dict[str, Any], name: str) -> str:

@@ -19,6 +19,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Any
 
+from data.scorers import load_scorer
 from labeling.simulate import SimulateConfig
 from labeling.store import StoreError, open_store
 from labeling.supervisor import Supervisor, child_environment, worker_command
@@ -167,7 +168,8 @@ def simulation(config: SimulateConfig) -> subprocess.Popen:
         for name in ("rankings", "annotators", "scorer", "noise", "seed", "url")
         for word in (f"--{name}", str(getattr(config, name)))
     ]
-    command = [sys.executable, "-m", "app", "simulate", *words]
+    # They wait while a round trains, as people's pace would: what they rank next is the new policy's.
+    command = [sys.executable, "-m", "app", "simulate", *words, "--wait-for-rounds"]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=child_environment())
 
 
@@ -182,6 +184,7 @@ def _simulation_config(config: ServeConfig, url: str, seed: int) -> SimulateConf
     if not config.simulate:
         return None
     try:
+        load_scorer(config.scorer)
         return SimulateConfig(
             rankings=config.simulate,
             annotators=config.annotators,
@@ -217,6 +220,8 @@ def _existing(name: str, value: str) -> str:
         return value
     path = Path(value).expanduser()
     looks_local = path.is_absolute() or value.startswith((".", "~")) or "\\" in value
+    if path.is_dir() and name != "prompts" and not (path / "config.json").exists():
+        raise ServeError(f"--{name.replace('_', '-')} {value} has no config.json, so it is not a model.")
     if path.exists():
         return str(path) if value.startswith("~") else value
     if name == "prompts" or looks_local or ("/" in value and not _HUB_ID.fullmatch(value)):

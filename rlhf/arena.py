@@ -5,6 +5,7 @@ held-out ones, which no annotator has seen. Nothing is written: it can run besid
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Protocol
 
@@ -33,8 +34,6 @@ def evaluate_versions(
     after: int | None = None,
     prompts: int = 200,
     seed: int = 0,
-    temperature: float = 0.8,
-    max_new_tokens: int = 96,
     labels: Callable[[str, str], dict[str, bool]] | None = None,
 ) -> dict:
     """Compare policy `after` (None: the published one) with `before` on held-out prompts.
@@ -60,13 +59,15 @@ def evaluate_versions(
             family.load(role, Path(known[version].path) / "policy")
         else:
             family.copy("reference", role)
-    sampling = SamplingConfig(temperature=temperature, max_new_tokens=max_new_tokens)
+    config = store.get_setting("config") or {}  # as annotators see them: the run's own sampling
+    names = [f.name for f in fields(SamplingConfig)]
+    sampling = SamplingConfig(**{name: config[name] for name in names if name in config})
     comparison = compare_roles(family, texts, scorer, sampling, seed=seed, labels=labels)
     return {
         "before": before,
         "after": after,
         "seed": seed,
-        "temperature": temperature,
+        "temperature": sampling.temperature,
         **comparison.to_dict(),
     }
 

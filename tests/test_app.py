@@ -194,12 +194,13 @@ def test_kill_9_takes_the_worker_along_and_the_run_can_be_served_again(app, mode
 
 
 def test_a_model_only_the_worker_can_refuse_ends_it_with_the_workers_sentence(tmp_path):
-    (tmp_path / "model").mkdir()  # a folder, but nothing in it
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "llama"}')  # and no weights
     said = subprocess.run(
         command("--port", 0, "--run-dir", tmp_path / "run", "--model", tmp_path / "model"),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert said.returncode == 2, said.stderr
     assert str(tmp_path / "model") in said.stderr
@@ -224,6 +225,12 @@ def test_a_path_that_is_not_there(capsys, tmp_path, name, path):
     said = refusal(capsys, ServeConfig(run_dir=tmp_path / "run", port=0), **{name: path})
     assert f"{path} does not exist" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_no_model(capsys, tmp_path):
+    assert "no config.json" in refusal(
+        capsys, ServeConfig(run_dir=tmp_path / "run", port=0), model=str(tmp_path)
+    )
 
 
 def test_a_taken_port(capsys, tmp_path):
