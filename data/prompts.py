@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 HELDOUT_SHARE = 0.1
@@ -13,7 +15,9 @@ def read_prompts(path: Path) -> list[str]:
     Raises ValueError with one sentence that names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # utf-8-sig: editors on Windows begin a file with a byte order mark. Not splitlines(): it also cuts
+        # at characters, U+2028 for one, that JSON and prose have inside a line.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"Prompts file '{path}' cannot be read ({error}); wanted a UTF-8 text file."
@@ -39,10 +43,16 @@ def read_prompts(path: Path) -> list[str]:
     return list(dict.fromkeys(prompts))
 
 
-def split_of(prompt: str) -> str:
-    """'heldout' for a tenth of all prompts, by a hash of their text, else 'train': the same everywhere."""
-    digest = hashlib.sha256(prompt.encode()).digest()
-    return "heldout" if int.from_bytes(digest[:4], "big") / 2**32 < HELDOUT_SHARE else "train"
+def split_prompts(prompts: Sequence[str]) -> list[tuple[str, str]]:
+    """(prompt, split), 'heldout' for about a tenth, by a hash of the text: the same everywhere.
+
+    A prompt keeps its split when others are added to the file. Where chance held out fewer than one in ten,
+    which a small file would often see, the next ones in the order of the hash make up for it.
+    """
+    hashes = {p: int.from_bytes(hashlib.sha256(p.encode()).digest()[:4], "big") / 2**32 for p in prompts}
+    chance = sum(value < HELDOUT_SHARE for value in hashes.values())
+    heldout = set(sorted(hashes, key=hashes.get)[: max(chance, math.floor(HELDOUT_SHARE * len(hashes)))])
+    return [(p, "heldout" if p in heldout else "train") for p in prompts]
 
 
 def starter_prompts() -> list[tuple[str, str]]:

@@ -62,7 +62,7 @@ create table policies (                       -- version 0 is the SFT reference;
     version integer primary key,
     parent_version integer references policies (version),
     round_id integer references rounds (id),
-    path text not null,                       -- folder or hub id that holds the weights
+    path text not null,                       -- weights: 0: folder or hub id; else in the run directory
     model text not null,                      -- the --model it descends from
     summary text,                             -- JSON
     created_at real not null

@@ -49,7 +49,8 @@ class Supervisor:
     """One child process, kept alive by one thread.
 
     `refusal` is set, and nothing is started again, when the worker says before its first work that its
-    settings cannot be: a model that does not exist will not exist in four seconds either.
+    settings cannot be: a model that does not exist will not exist in four seconds either. Once it has worked
+    under this supervisor they can be, and it is started again whatever it says.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Supervisor:
         self.store, self.command, self.log_path, self.next_wait = store, list(command), log_path, wait
         self.refusal: str | None = None
         self.process: subprocess.Popen | None = None
+        self._worked = False
         self._stopping = threading.Event()
         self._starting = threading.Lock()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -91,7 +93,8 @@ class Supervisor:
             code, why = self._run_once()
             if self._stopping.is_set():
                 return
-            if code == CONFIGURATION_ERROR and self._never_worked():
+            self._worked = self._worked or self._got_to_work()
+            if code == CONFIGURATION_ERROR and not self._worked:
                 self.refusal = why
                 return
             wait = self.next_wait(wait, time.monotonic() - started)
@@ -145,8 +148,9 @@ class Supervisor:
         said = [line for line in lines if line][-1:]
         return said[0][:500] if said else f"The worker ended with exit code {code} and said nothing."
 
-    def _never_worked(self) -> bool:
-        return self.store.worker_status()["state"] == "starting"
+    def _got_to_work(self) -> bool:
+        """Whether the worker that just ended had more to say than that it starts, as we say for it."""
+        return self.store.worker_status()["state"] != "starting"
 
     def _beat(self, state: str, detail: str, error: Any = KEEP, pid: int | None = None) -> None:
         try:

@@ -7,10 +7,11 @@ held-out ones, which no annotator has seen. Nothing is written: it can run besid
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
+from rlhf import checkpoint
 from rlhf.evaluate import Comparison, compare
 from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
 from rlhf.models import Family, load_family
@@ -20,7 +21,9 @@ from rlhf.ppo import PPOConfig, measure_kl
 class Policies(Protocol):
     """What is needed of the store."""
 
-    def get_setting(self, key: str): ...
+    run_dir: Path
+
+    def get_setting(self, key: str, default: Any = None) -> Any: ...
     def policies(self) -> list: ...
     def published(self): ...
     def prompts(self, split: str, seed: int) -> list: ...
@@ -41,7 +44,7 @@ def evaluate_versions(
     Returns `Comparison.to_dict()` with `before`, `after`, `seed` and `temperature`. Lengths are in tokens;
     `kl` is of `after` against the reference, in nats per response. Raises ValueError with one sentence.
     """
-    known = {p.version: p for p in store.policies()}
+    known = {p.version for p in store.policies()}
     if not known:
         raise ValueError("This run has no policy yet; start it once with python app.py.")
     after = store.published().version if after is None else after
@@ -53,10 +56,14 @@ def evaluate_versions(
     texts = [p.text for p in store.prompts("heldout", seed)][:prompts]
     if not texts:
         raise ValueError("This run has no held-out prompts yet; start it once with python app.py.")
-    family = load_family(store.get_setting("model"), tuning=store.get_setting("tuning"))
+    family = load_family(
+        store.get_setting("model"),
+        tuning=store.get_setting("tuning"),
+        lora_rank=store.get_setting("lora_rank", 16),
+    )
     for role, version in (("published", before), ("policy", after)):
         if version:
-            family.load(role, Path(known[version].path) / "policy")
+            family.load(role, checkpoint.policy_folder(store.run_dir, version) / "policy")
         else:
             family.copy("reference", role)
     config = store.get_setting("config") or {}  # as annotators see them: the run's own sampling

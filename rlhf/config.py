@@ -32,9 +32,9 @@ class WorkerConfig:
     temperature: float = setting(0.8, "Sampling temperature, for tasks and for PPO rollouts alike.")
     max_new_tokens: int = setting(96, "Longest response, in tokens.")
     max_prompt_tokens: int = setting(512, "Longer prompts are refused when they are read.")
-    ppo_updates: int = setting(20, "PPO updates per round, at most.")
+    ppo_updates: int = setting(18, "PPO updates per round, at most.")
     ppo_episodes: int = setting(64, "Responses sampled per PPO update.")
-    kl_coef: float = setting(0.05, "Coefficient of the KL penalty at the start of a round.")
+    kl_coef: float = setting(0.2, "Coefficient of the KL penalty against the SFT reference.")
     kl_stop: float = setting(10.0, "KL against the reference, in nats per response, at which PPO stops.")
     seed: int = setting(0, "Seed of prompts, sampling and training.")
 

@@ -37,6 +37,12 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     return tokenizer(prompt + "\n")["input_ids"]
 
 
+def longest_prompt(model: PreTrainedModel, config: SamplingConfig) -> int | None:
+    """Tokens a prompt may have so that the longest response and an EOS still fit; None: no limit known."""
+    context = getattr(model.config, "max_position_embeddings", None)
+    return None if context is None else context - config.max_new_tokens - 1
+
+
 def decode_text(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:
     """The text of a response, without special tokens."""
     return tokenizer.decode(tokens, skip_special_tokens=True)
@@ -47,6 +53,8 @@ def _pick(logits: torch.Tensor, config: SamplingConfig, generator: torch.Generat
     if config.temperature == 0:
         return logits.argmax(-1)
     probabilities = (logits.float() / config.temperature).softmax(-1)
+    if not torch.isfinite(probabilities).all():
+        raise FloatingPointError("the model's probabilities are not finite numbers")
     if config.top_p < 1:
         ordered, order = probabilities.sort(-1, descending=True)
         ordered[ordered.cumsum(-1) - ordered >= config.top_p] = 0  # the token that crosses top_p stays

@@ -11,7 +11,6 @@ and neither knows nor cares which one it has. Dropout is off everywhere: PPO's f
 """
 
 import copy
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -69,7 +68,7 @@ def load_causal_lm(model: str, device: torch.device, dtype: torch.dtype) -> PreT
 def _one_sentence(model: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, json.JSONDecodeError) as error:
+    except Exception as error:  # whatever a broken folder makes a loader raise, people get one sentence
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"Model '{model}' could not be loaded ({first[:200]}); "
@@ -118,6 +117,11 @@ class Family:
         "Tensor Programs V", section 2.1), adapters about three times those of full tuning.
         """
         return at_width_256 * 256 / self.hidden_size * (3 if self.kind == "lora" else 1)
+
+    def apply_head(self, head: nn.Linear, hidden: Tensor) -> Tensor:
+        """Scalar of each hidden state (..., hidden) -> (...), in float32 even where the trunk is bf16."""
+        with torch.autocast(self.device.type, enabled=False):
+            return head(hidden.float()).squeeze(-1)
 
     def new_head(self) -> nn.Linear:
         """Scalar head for a reward or value role; std 1/sqrt(d+1) (LHP, Ziegler 2019)."""
@@ -209,9 +213,13 @@ class LoraFamily(Family):
         set_peft_model_state_dict(self._peft, state, adapter_name=role)
 
     def copy(self, source: str, target: str) -> None:
-        if source == "reference":  # B = 0 makes the adapter a no-op
-            state = self.state(target)
-            source_state = {k: torch.zeros_like(v) if "lora_B" in k else v for k, v in state.items()}
+        if source == "reference":  # as new: B = 0 makes the adapter a no-op, A is drawn again (LoRA, 4.1)
+            source_state = self.state(target)
+            for name, tensor in source_state.items():
+                if "lora_B" in name:
+                    tensor.zero_()
+                else:
+                    nn.init.kaiming_uniform_(tensor, a=5**0.5)
         else:
             source_state = self.state(source)
         self.set_state(target, source_state)

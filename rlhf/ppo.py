@@ -12,7 +12,10 @@ with PPO"), with these choices:
 3. A response that did not end with EOS gets a fixed low score (N+ detail 9), so endless responses never pay.
 4. Advantages are whitened, rewards are not (N+ details 17 and 24): whitened rewards would lose the score's
    scale, which the reward model's normalisation has just fixed.
-5. Left out: entropy bonus, reward clipping, pre-training loss.
+5. The KL coefficient is 0.2, high for the literature. A reward model of 200 rankings has hardly seen a
+   needless refusal and likes it: with 0.05 a run of 30 updates on the starter refused 87 % of harmless
+   prompts, with 0.2 28 %, and 18 updates 3 %. Short rounds and fresh rankings of the new policy do the rest.
+6. Left out: entropy bonus, reward clipping, pre-training loss.
 
 Nothing here knows of SQLite or of a web page: text in, tensors, updates out.
 """
@@ -34,16 +37,16 @@ from rlhf.reward_model import RewardModel
 
 @dataclass(frozen=True)
 class PPOConfig:
-    updates: int = setting(20, "Updates at most.")
+    updates: int = setting(18, "Updates at most.")
     episodes: int = setting(64, "Responses sampled per update.")
-    minibatch: int = setting(16, "Responses per optimiser step.")
+    minibatch: int = setting(32, "Responses per optimiser step.")
     inner_epochs: int = setting(2, "Passes over the responses of one update.")
-    learning_rate: float = setting(5e-4, "Policy's rate for a model 256 wide; see Family.learning_rate.")
+    learning_rate: float = setting(4e-4, "Policy's rate for a model 256 wide; see Family.learning_rate.")
     value_learning_rate: float = setting(6e-4, "The value function's, likewise.")
     warmup_episodes: int = setting(128, "Responses that teach the value function before the first update.")
     warmup_epochs: int = setting(3, "Passes over them.")
-    kl_coef: float = setting(0.05, "KL coefficient at the start.")
-    kl_target: float = setting(6.0, "KL in nats per response that the coefficient is steered to; 0: fixed.")
+    kl_coef: float = setting(0.2, "KL coefficient, at the start of a round when it adapts.")
+    kl_target: float = setting(0.0, "KL in nats per response that the coefficient is steered to; 0: fixed.")
     kl_horizon: float = setting(10_000, "Episodes over which the coefficient adapts (LHP).")
     kl_stop: float = setting(10.0, "KL in nats per response at which training stops.")
     approx_kl_stop: float = setting(0.1, "approx_kl at which the inner epochs of an update stop.")
@@ -55,7 +58,7 @@ class PPOConfig:
         -2.0, "Score of a response without EOS; the reference has mean 0, std 1."
     )
     max_grad_norm: float = setting(1.0, "Gradient norm clip.")
-    evaluate_every: int = setting(5, "Updates between held-out evaluations.")
+    evaluate_every: int = setting(6, "Updates between held-out evaluations.")
     token_budget: int = setting(8192, "Padded tokens that go through a model together.")
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
@@ -108,7 +111,7 @@ class ValueFunction:
         with self.family.use("value") as model:
             hidden = hidden_states(model, batch.ids)
         index = batch.positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-        return self.head(hidden.gather(1, index)).squeeze(-1).float()
+        return self.family.apply_head(self.head, hidden.gather(1, index))
 
 
 def response_logprobs(
@@ -227,7 +230,9 @@ def warm_up_value(
     (explained variance -6 was measured on the starter), and the first advantages would be noise too.
     """
     family, rows = learner.family, list(range(len(data.responses)))
-    returns = data.scores.unsqueeze(1) * data.mask  # gamma 1, no KL yet: every prefix is worth its ending
+    kl = f.kl_k1(data.logprobs, data.ref_logprobs)
+    rewards = f.token_rewards(data.scores, kl, data.mask, config.kl_coef)
+    _, returns = f.gae(rewards, torch.zeros_like(rewards), data.mask, config.gamma, lam=1.0)
     predicted = torch.zeros_like(returns)
     loss = torch.zeros(())
     for epoch in range(config.warmup_epochs):
@@ -360,7 +365,7 @@ def train_ppo(
     generator = torch.Generator(device=family.device).manual_seed(seed)
     learner = Learner.start(family, reward_model, config)
     controller = AdaptiveKL(config.kl_coef, config.kl_target, config.kl_horizon)
-    deck = _shuffled_forever(prompts, order)
+    deck, limit = _shuffled_forever(prompts, order), config.kl_stop
     best = _Best(family.state("policy"), float("-inf"), 0)
     if config.warmup_episodes:
         batch = [next(deck) for _ in range(config.warmup_episodes)]
@@ -369,24 +374,26 @@ def train_ppo(
     for step in range(1, config.updates + 1):
         learner.set_rates(1 - (step - 1) / config.updates)
         batch = [next(deck) for _ in range(config.episodes)]
-        data = rollout(family, reward_model, learner.value_function, batch, config, generator)
-        kl = float(data.kl.mean())
-        metrics = _describe(data, kl, controller.coefficient)
-        stop = None
-        if kl > config.kl_stop:
-            stop = f"KL against the reference reached {kl:.1f} nats, over the limit of {config.kl_stop:g}"
-        else:
-            try:
+        stop, metrics = None, {}
+        try:
+            data = rollout(family, reward_model, learner.value_function, batch, config, generator)
+            kl = float(data.kl.mean())
+            metrics = _describe(data, kl, controller.coefficient)
+            # a round that starts beyond the limit (the one before ended near it) may find its way back
+            limit = max(limit, 1.2 * kl) if step == 1 else limit
+            if kl > limit:
+                stop = f"KL against the reference reached {kl:.1f} nats, over the limit of {limit:.3g}"
+            else:
                 metrics |= update(learner, data, controller.coefficient, config, order)
-            except FloatingPointError as error:
-                stop = str(error)
-        controller.update(kl, config.episodes)
-        if stop is None and (step % config.evaluate_every == 0 or step == config.updates):
-            judged = evaluate_policy(family, reward_model, heldout, config, seed)
-            metrics |= judged
-            objective = judged["heldout/score"] - config.kl_coef * judged["heldout/kl"]
-            if objective > best.objective and judged["heldout/kl"] <= config.kl_stop:
-                best = _Best(family.state("policy"), objective, step)
+                controller.update(kl, config.episodes)
+            if stop is None and (step % config.evaluate_every == 0 or step == config.updates):
+                judged = evaluate_policy(family, reward_model, heldout, config, seed)
+                metrics |= judged
+                objective = judged["heldout/score"] - config.kl_coef * judged["heldout/kl"]
+                if objective > best.objective and judged["heldout/kl"] <= config.kl_stop:
+                    best = _Best(family.state("policy"), objective, step)
+        except FloatingPointError as error:
+            stop = str(error)
         metrics["policy/best_update"] = float(best.step)
         yield Update(step, metrics, stop)
         if stop:
@@ -395,7 +402,9 @@ def train_ppo(
 
 
 def _shuffled_forever(prompts: Sequence[list[int]], order: random.Random) -> Iterator[list[int]]:
-    """All prompts in a new order, again and again."""
+    """All prompts in a new order, again and again. Raises ValueError when there are none."""
+    if not prompts:
+        raise ValueError("There is no prompt to train on.")
     while True:
         yield from order.sample(list(prompts), len(prompts))
 

@@ -35,7 +35,6 @@ class RewardModelConfig:
     weight_decay: float = setting(0.01, "AdamW weight decay.")
     warmup: float = setting(0.1, "Share of the steps that warm up; linear decay to 0 after them.")
     heldout_share: float = setting(0.2, "Share of the prompts kept apart to measure accuracy.")
-    token_budget: int = setting(8192, "Padded tokens that go through the model together.")
 
 
 class RewardModel:
@@ -68,7 +67,7 @@ class RewardModel:
         with self.family.use("reward") as model:
             hidden = hidden_states(model, batch.ids)
             last = hidden[torch.arange(len(hidden)), batch.last]
-        return self.head(last).squeeze(-1)
+        return self.family.apply_head(self.head, last)
 
     @torch.no_grad()
     def score(
@@ -178,13 +177,14 @@ def _loss(model: RewardModel, rankings: Sequence[RankedResponses]) -> Tensor:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of held-out pairs ordered as the annotators did, with a 95 % interval over prompts."""
+    """Share of held-out pairs ordered as the annotators did, with a 95 % interval over rankings."""
 
     accuracy: float
     low: float
     high: float
     pairs: int
     longer_wins: float  # what "the longer response is better" would have scored
+    rankings: int = 0  # how many held-out rankings those pairs come from
 
     def sentence(self) -> str:
         interval = f"95 % interval {self.low:.0%} to {self.high:.0%}"
@@ -225,4 +225,5 @@ def measure_accuracy(model: RewardModel, heldout: Sequence[RankedResponses]) -> 
     resampled.sort()
     right = sum(r for r, *_ in per_ranking)
     by_longer = sum(r for _, r, _ in per_ranking)
-    return Accuracy(right / total, resampled[24], resampled[974], total, by_longer / total)
+    low, high = resampled[24], resampled[974]
+    return Accuracy(right / total, low, high, total, by_longer / total, len(per_ranking))

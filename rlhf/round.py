@@ -7,6 +7,7 @@ of SQLite: the worker writes down what comes out, and a notebook or a benchmark 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 
 import torch
 
@@ -23,14 +24,20 @@ from rlhf.reward_model import (
     train_reward_model,
 )
 
+LEAST_PROMPTS = 8  # of which two judge
+LEAST_RANKINGS = 5  # held-out ones that can vouch for a reward model
+LEAST_ENDED = 16  # responses that ended by themselves, to take a mean and a std of
+
 
 @dataclass(frozen=True)
 class RoundConfig:
     reward_model: RewardModelConfig = field(default_factory=RewardModelConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
     gate: float = setting(0.5, "PPO starts only when the accuracy's 95 % interval lies above this.")
-    normalise_on: int = setting(192, "Fresh prompts whose reference responses set the scores' mean and std.")
-    heldout_prompts: int = setting(96, "Prompts that judge checkpoints; PPO never trains on them.")
+    normalise_on: int = setting(192, "Reference responses that set the scores' mean and std.")
+    heldout_prompts: int = setting(
+        96, "Prompts that judge checkpoints, a quarter of all at most; PPO never trains on them."
+    )
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,12 @@ def run_round(
 
     rankings: all that stand, of this round and those before. prompts: what PPO may sample on.
     """
+    if len(prompts) < LEAST_PROMPTS:
+        yield Outcome(False, f"there are {len(prompts)} prompts to train on; wanted: {LEAST_PROMPTS}", {})
+        return
+    ids = [encode_prompt(family.tokenizer, p) for p in prompts]
+    judging = min(config.heldout_prompts, len(ids) // 4)
+    judges, ids = ids[:judging], ids[judging:]
     train, heldout = split_by_prompt(rankings, config.reward_model.heldout_share)
     steps = 0
     reward_model.reset(seed)
@@ -72,9 +85,6 @@ def run_round(
     ):
         yield Progress("reward_model", f"training the reward model on {len(train)} rankings", steps, metrics)
 
-    ids = [encode_prompt(family.tokenizer, p) for p in prompts]
-    judges, ids = ids[: config.heldout_prompts], ids[config.heldout_prompts :]
-    _normalise(family, reward_model, ids[: config.normalise_on], config.ppo, seed)
     accuracy = measure_accuracy(reward_model, heldout)
     yield Progress(
         "reward_model",
@@ -94,12 +104,13 @@ def run_round(
         "longer_wins": accuracy.longer_wins,
         "heldout_pairs": float(accuracy.pairs),
     }
-    refusal = gate(accuracy, config.gate)
+    refusal = gate(accuracy, config.gate) or _normalise(family, reward_model, ids, config, seed)
     if refusal:
         yield Outcome(False, refusal, summary)
         return
 
-    before = evaluate_policy(family, reward_model, judges, config.ppo, seed, role="published")
+    # Another seed than the one that chooses the best checkpoint: its luck must not count as progress.
+    before = evaluate_policy(family, reward_model, judges, config.ppo, seed + 1, role="published")
     family.copy("published", "policy")
     best, updates, stop = 0, 0, None
     for done in train_ppo(family, reward_model, ids, judges, config.ppo, seed):
@@ -115,7 +126,7 @@ def run_round(
     if best == 0:
         yield Outcome(False, stop or "PPO found no policy within the KL limit", summary)
         return
-    after = evaluate_policy(family, reward_model, judges, config.ppo, seed)
+    after = evaluate_policy(family, reward_model, judges, config.ppo, seed + 1)
     for name in ("score", "kl", "length"):
         summary[f"{name}_before"] = before[f"heldout/{name}"]
         summary[f"{name}_after"] = after[f"heldout/{name}"]
@@ -124,9 +135,18 @@ def run_round(
 
 
 def gate(accuracy: Accuracy, floor: float) -> str | None:
-    """Why PPO may not start, or None. A reward model no better than chance teaches noise."""
+    """Why PPO may not start, or None. A reward model no better than chance teaches noise.
+
+    A handful of rankings can all be right by chance, and no resampling of them shows it: then the interval
+    is [1, 1]. Five of five happen once in 32.
+    """
     if accuracy.pairs == 0:
         return "no held-out pairs with different ranks to judge the reward model by"
+    if accuracy.rankings < LEAST_RANKINGS:
+        return (
+            f"{accuracy.rankings} held-out rankings are too few to judge the reward model by; "
+            f"wanted: {LEAST_RANKINGS}, of about {5 * LEAST_RANKINGS} in all"
+        )
     if accuracy.low <= floor:
         return f"the reward model is not clearly better than chance yet: {accuracy.sentence()}"
     return None
@@ -145,18 +165,28 @@ def judge(summary: dict[str, float], stop: str | None) -> Outcome:
 
 
 def _normalise(
-    family: Family, model: RewardModel, prompts: list[list[int]], config: PPOConfig, seed: int
-) -> None:
-    """Score the reference's own responses to fresh prompts as mean 0, std 1."""
+    family: Family, model: RewardModel, prompts: list[list[int]], config: RoundConfig, seed: int
+) -> str | None:
+    """Score the reference's own responses as mean 0, std 1; or say why that cannot be.
+
+    A few prompts are answered several times. Only responses that ended count: PPO scores no others.
+    """
+    prompts = list(islice(cycle(prompts), config.normalise_on))
     generator = torch.Generator(device=family.device).manual_seed(seed)
     with family.use("reference") as reference:
         samples = sample(
             reference,
             prompts,
-            config.sampling,
+            config.ppo.sampling,
             pad_id=family.pad_id,
             eos_ids=family.eos_ids,
             generator=generator,
         )
-    ended = [i for i, s in enumerate(samples) if s.finished] or list(range(len(samples)))
+    ended = [i for i, s in enumerate(samples) if s.finished]
+    if len(ended) < LEAST_ENDED:
+        return (
+            f"{len(ended)} of {len(samples)} responses of the reference end within "
+            f"{config.ppo.sampling.max_new_tokens} tokens; raise --max-new-tokens"
+        )
     model.normalise_on([prompts[i] for i in ended], [samples[i].tokens for i in ended])
+    return None

@@ -17,44 +17,34 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from data.preferences import RankedResponses
-from data.prompts import read_prompts, split_of, starter_prompts
 from labeling.store import KEEP, NewPolicy, NewResponse, Store, StoreError, open_store
 from rlhf import checkpoint
 from rlhf.config import WorkerConfig
-from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
+from rlhf.drafts import draw_drafts
+from rlhf.generate import SamplingConfig
 from rlhf.models import ModelError, load_family, resolve
 from rlhf.ppo import PPOConfig
+from rlhf.prompts import load_prompts, prompt_limit
 from rlhf.reward_model import RewardModel
 from rlhf.round import Outcome, Progress, RoundConfig, run_round
+from rlhf.schedule import least_tasks, next_action, next_rest
 from rlhf.viewer import Viewer
 
 FIRST_FILL = 2  # tasks made at once when there is none: somebody may be looking at an empty page
 FILL = 8  # tasks made at once after that
 LEAST_RANKINGS = 8  # what 'train now' needs
 ROUND_SAMPLES = 6  # held-out prompts kept with a round, answered before and after
+MOST_ATTEMPTS = 3  # at one round: what ends the worker that often will end it again
 
 
 class StopRound(Exception):
-    """Somebody asked for this round to end."""
-
-
-def next_action(
-    *, open_tasks: int, wanted_tasks: int, new_rankings: int, threshold: int, paused: bool
-) -> str:
-    """What the worker does next: 'fill', 'round' or 'idle'.
-
-    Tasks first: an annotator with nothing to rank is worse than a round a second later.
-    """
-    if open_tasks < wanted_tasks:
-        return "fill"
-    if new_rankings >= threshold and not paused:
-        return "round"
-    return "idle"
+    """This round is to end now; the message is the reason."""
 
 
 class Worker:
@@ -67,7 +57,9 @@ class Worker:
         self.train_now: int | None = None  # id of the command that asked for it
         self.stop_asked: int | None = None
         self.in_round = False
-        self.started = True  # until the first tasks are written
+        self.starting = True  # until something went well
+        self.filled = False  # the last action was a fill
+        self.rest = self.rest_until = 0.0  # after a fill that made no task
         self.detail = ("", "")
         self.last_beat = 0.0
 
@@ -86,39 +78,40 @@ class Worker:
         self.family = load_family(
             config.model, tuning=config.tuning, device=config.device, lora_rank=config.lora_rank
         )
-        tuning = store.get_setting("tuning")
-        if tuning not in (None, self.family.kind):
-            raise ModelError(
-                f"Run directory {self.run_dir} was made with {tuning} tuning, not {self.family.kind}; "
-                f"use --tuning {tuning} or another --run-dir."
-            )
-        prompts = self._read_prompts()
+        self._check_tuning()
+        limit = prompt_limit(self.family, config, self.sampling)
+        prompts = load_prompts(self.family, config, limit)
         store.add_reference(resolve(config.model), config.model)
         store.put_setting("model", config.model)
         store.put_setting("tuning", self.family.kind)
+        store.put_setting("lora_rank", config.lora_rank)
         store.put_setting("base", self._base_model())
         checkpoint.clean(self.run_dir, [p.version for p in store.policies()])
         store.add_prompts(prompts, config.prompts or "starter")
+        store.fail_running_samples("The worker ended while it wrote this.")
         self.reward_model = RewardModel(self.family)
-        self.viewer = Viewer(self.family, self.reward_model, self._base_model(), self.sampling)
-        self._load_published()
+        self.viewer = Viewer(
+            self.family,
+            self.reward_model,
+            self._base_model(),
+            self.sampling,
+            self.run_dir,
+            limit,
+        )
+        self._load_policy(store.published().version)
 
-    def _read_prompts(self) -> list[tuple[str, str]]:
-        """The prompts with their split, too long ones left out."""
-        config = self.config
-        if config.prompts:
-            prompts = [(p, split_of(p)) for p in read_prompts(Path(config.prompts))]
-        else:
-            prompts = starter_prompts()
-        tokenizer = self.family.tokenizer
-        short = [p for p in prompts if len(encode_prompt(tokenizer, p[0])) <= config.max_prompt_tokens]
-        if len(short) < len(prompts):
-            print(f"{len(prompts) - len(short)} prompts over {config.max_prompt_tokens} tokens left out")
-        if not short:
-            raise ValueError(
-                f"All prompts are over {config.max_prompt_tokens} tokens; raise --max-prompt-tokens."
-            )
-        return short
+    def _check_tuning(self) -> None:
+        """Adapters of another kind or size could not be loaded."""
+        tuning, rank = self.store.get_setting("tuning"), self.store.get_setting("lora_rank")
+        for made_with, now, option in (
+            (tuning, self.family.kind, "tuning"),
+            (rank if tuning == "lora" else None, self.config.lora_rank, "lora-rank"),
+        ):
+            if made_with not in (None, now):
+                raise ModelError(
+                    f"Run directory {self.run_dir} was made with --{option} {made_with}, not {now}; "
+                    f"use --{option} {made_with} or another --run-dir."
+                )
 
     def _base_model(self) -> str:
         """Folder or hub id of the model before SFT, or ''."""
@@ -126,51 +119,66 @@ class Worker:
             return self.config.base_model
         return resolve("starter", "base") if self.config.model == "starter" else ""
 
-    def _load_published(self) -> None:
-        """Bring the published policy, and the reward model that trained it, into memory."""
-        policy = self.store.published()
-        self.version = policy.version
-        if policy.version == 0:
+    def _load_policy(self, version: int) -> None:
+        """Bring a policy, and the reward model that trained it, into memory as the published one."""
+        if version == 0:
             self.family.copy("reference", "published")
-            self.viewer.scores_ready = False
-            return
-        folder = Path(policy.path)
-        self.family.load("published", folder / "policy")
-        self.reward_model.load(folder / "reward")
-        self.viewer.scores_ready = True
+        else:
+            self.family.load("published", checkpoint.policy_folder(self.run_dir, version) / "policy")
+        self._load_scores(version)
+        self.version = version
+
+    def _load_scores(self, version: int) -> None:
+        """Bring the reward model that trained a policy into memory; the reference has none."""
+        self.viewer.scores_ready = False
+        if version:
+            self.reward_model.load(checkpoint.policy_folder(self.run_dir, version) / "reward")
+            self.viewer.scores_ready = True
 
     # -- the loop --------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Work until the process ends."""
-        if self.store.running_round():  # a round this worker's predecessor did not finish
-            self.begin_round()
+        self.take_up()
         while True:
-            self.housekeeping()
-            action = self.decide()
-            if action == "round":
-                self.begin_round()
-            elif action == "idle":
-                state = "paused" if self.paused else "idle"
-                self.beat(state, self._idle_detail(), every=2.0)
-                time.sleep(0.1)
+            self.step()
 
-    def decide(self) -> str:
-        """Refill when due, then say what is next."""
-        threshold = self.config.rankings_per_round if self.train_now is None else LEAST_RANKINGS
-        waiting = self.store.new_rankings()
-        action = next_action(
-            open_tasks=self.store.open_tasks(self.version),
-            wanted_tasks=self.config.open_tasks,
-            new_rankings=self.store.ranking_count() if self.train_now is not None else waiting,
-            threshold=threshold,
-            paused=self.paused and self.train_now is None,
-        )
+    def take_up(self) -> None:
+        """Begin again the round this worker's predecessor did not finish, unless it always dies of it."""
+        round_ = self.store.running_round()
+        if round_ and round_.attempts >= MOST_ATTEMPTS:
+            self._fail(round_, f"the worker ended {round_.attempts} times in this round")
+        elif round_:
+            self.begin_round()
+
+    def step(self) -> str:
+        """One turn outside a round: what is due at any time, then the next action."""
+        self.housekeeping()
+        action = self.decide()
         if action == "fill":
             self.fill()
-        elif self.train_now is not None and action == "idle":
-            self._finish_train_now(f"not started: it takes at least {LEAST_RANKINGS} rankings")
+        elif action == "round":
+            self.begin_round()
+        else:
+            if self.train_now is not None:
+                self._finish_train_now(f"not started: it takes at least {LEAST_RANKINGS} rankings")
+            self.well("paused" if self.paused else "idle", self._idle_detail(), every=2.0)
+            time.sleep(0.1)
+        self.filled = action == "fill"
         return action
+
+    def decide(self) -> str:
+        """Look at the store and say what is next."""
+        now = self.train_now is not None
+        return next_action(
+            claimable=self.store.claimable_tasks(self.version),
+            wanted_tasks=self.config.open_tasks,
+            new_rankings=self.store.ranking_count() if now else self.store.new_rankings(),
+            threshold=LEAST_RANKINGS if now else self.config.rankings_per_round,
+            paused=self.paused,
+            filled=self.filled,
+            resting=time.monotonic() < self.rest_until,
+        )
 
     def housekeeping(self) -> None:
         """What is due between any two steps, in a round or out of it."""
@@ -185,51 +193,43 @@ class Worker:
         self.detail, self.last_beat = (state, detail), now
         self.store.beat(state, detail, error, pid=os.getpid())
 
+    def well(self, state: str, detail: str, *, every: float = 0.5) -> None:
+        """Beat after something went well; the first time, why the worker had to start again is over."""
+        self.beat(state, detail, every=every, error=None if self.starting else KEEP)
+        self.starting = False
+
     def _idle_detail(self) -> str:
         left = max(0, self.config.rankings_per_round - self.store.new_rankings())
         return f"waiting for {left} more rankings" if left else "enough rankings are there"
 
     # -- tasks -----------------------------------------------------------------------------------------
 
-    def fill(self) -> None:
-        """Make a few tasks from the published policy."""
-        have = self.store.open_tasks(self.version)
+    def fill(self) -> int:
+        """Make a few tasks from the published policy; return how many."""
+        have = self.store.claimable_tasks(self.version)
         count = min(self.config.open_tasks - have, FILL if have else FIRST_FILL)
         if not self.in_round:
             self.beat("generating", f"writing responses of policy {self.version}")
         prompts = self.store.next_prompts(count, self.version, self.config.seed)
-        tokenizer, wanted = self.family.tokenizer, self.config.responses
-        draws = wanted + 2  # a sure policy repeats itself; two more draws mostly find enough that differ
-        seed = hash((self.config.seed, self.version, tuple(p.id for p in prompts))) & 0x7FFFFFFF
-        generator = torch.Generator(device=self.family.device).manual_seed(seed)
-        ids = [encode_prompt(tokenizer, p.text) for p in prompts for _ in range(draws)]
-        with self.family.use("published") as model:
-            samples = sample(
-                model,
-                ids,
-                self.sampling,
-                pad_id=self.family.pad_id,
-                eos_ids=self.family.eos_ids,
-                generator=generator,
-            )
-        settings = {**vars(self.sampling), "seed": seed}
-        for number, prompt in enumerate(prompts):
-            responses: dict[str, NewResponse] = {}
-            for drawn in samples[number * draws : (number + 1) * draws]:
-                text = decode_text(tokenizer, drawn.tokens)
-                if text.strip() and text.strip() not in responses:
-                    tokens = len(drawn.tokens) - drawn.finished
-                    responses[text.strip()] = NewResponse(text, tokens, drawn.finished, settings)
-            chosen = list(responses.values())[:wanted]
-            if len(chosen) >= 2:
-                self.store.add_task(prompt.id, self.version, chosen, seed=seed + number)
-            else:
+        # with a count that grows: a prompt that comes round again gets other responses
+        seed = hash((self.config.seed, self.version, self.store.prompts_used())) & 0x7FFFFFFF
+        texts = [p.text for p in prompts]
+        drafts = draw_drafts(self.family, "published", texts, self.config.responses, self.sampling, seed)
+        settings, made = {**vars(self.sampling), "seed": seed}, 0
+        for number, (prompt, found) in enumerate(zip(prompts, drafts, strict=True)):
+            if len(found) < 2:  # nothing to choose between
                 self.store.pass_over(prompt.id, self.version)
-        if have + count >= min(self.config.open_tasks, FILL):
+                continue
+            responses = [NewResponse(d.text, d.tokens, d.finished, settings) for d in found]
+            self.store.add_task(prompt.id, self.version, responses, seed=seed + number)
+            made += 1
+        if self.store.claimable_tasks(self.version) >= min(self.config.open_tasks, FILL):
             self.store.retire_tasks(other_than=self.version)
-        if not self.in_round and self.started:
-            self.started = False
-            self.beat("generating", self.detail[1], error=None)  # it works: why it had to start again is over
+        self.rest = next_rest(self.rest, made)
+        self.rest_until = time.monotonic() + self.rest
+        if not self.in_round:
+            self.well("generating", self.detail[1])
+        return made
 
     # -- rounds ----------------------------------------------------------------------------------------
 
@@ -237,14 +237,14 @@ class Worker:
         """Run one round to its end, whatever that is; never raises for a failed one."""
         config = self.round_config()
         round_ = self.store.begin_round(_as_dict(config, self.config))
-        self.in_round, self.stop_asked = True, None
+        self.in_round, self.stop_asked, self.starting = True, None, False
         self.beat("reward_model", f"round {round_.id}: reading {round_.rankings} rankings", error=None)
         if self.train_now is not None:
             self._finish_train_now(f"round {round_.id} started")
         try:
             self._run_round(round_, config)
-        except StopRound:
-            self._end(round_, "stopped", "stopped by a person", {})
+        except StopRound as stop:
+            self._end(round_, "stopped", str(stop), {})
         except (StoreError, KeyboardInterrupt):
             raise
         except torch.OutOfMemoryError:
@@ -255,6 +255,7 @@ class Worker:
             self._fail(round_, f"{type(error).__name__}: {first_line[:300]}")
         finally:
             self.in_round = False
+        self._restore_scores()
         if self.stop_asked is not None:
             self.store.finish_command(self.stop_asked, f"round {round_.id} ended")
             self.stop_asked = None
@@ -278,7 +279,7 @@ class Worker:
         ]
         prompts = [p.text for p in store.prompts("train", seed)]
         if self.version != round_.parent_version:  # begun again after somebody went back to another policy
-            raise StopRound
+            raise StopRound(f"policy {self.version} was published instead of {round_.parent_version}")
         self.viewer.scores_ready = False  # the reward model is being trained anew
         outcome = None
         for event in run_round(self.family, self.reward_model, rankings, prompts, config, seed):
@@ -303,14 +304,25 @@ class Worker:
         self.housekeeping()
         while self.paused and self.stop_asked is None:
             self.beat("paused", f"in a round, after: {event.detail}", every=2.0)
-            if self.store.open_tasks(self.version) < self.config.open_tasks:
-                self.fill()
+            self._fill_below(self.config.open_tasks)
             time.sleep(0.1)
             self.housekeeping()
         if self.stop_asked is not None:
-            raise StopRound
-        if self.store.open_tasks(self.version) < max(2, self.config.open_tasks // 2):
+            raise StopRound("stopped by a person")
+        self._fill_below(least_tasks(self.config.open_tasks))
+
+    def _fill_below(self, least: int) -> None:
+        if self.store.claimable_tasks(self.version) < least and time.monotonic() >= self.rest_until:
             self.fill()
+
+    def _restore_scores(self) -> None:
+        """A round that ended early leaves a half-trained reward model: go back to the published policy's."""
+        if self.viewer.scores_ready:
+            return
+        try:
+            self._load_scores(self.version)
+        except Exception:  # then there are no scores until the next round; tasks go on
+            traceback.print_exc()
 
     def _publish(self, round_, outcome: Outcome) -> None:
         version = self.store.next_version()
@@ -321,13 +333,15 @@ class Worker:
             self.reward_model.save(folder / "reward")
 
         folder = checkpoint.write_policy(self.run_dir, version, write)
-        policy = NewPolicy(version, str(folder), self.config.model, outcome.summary)
-        self._end(round_, "published", outcome.reason, outcome.summary, policy)
-        before = self.version
+        path = str(folder.relative_to(self.run_dir))
+        policy = NewPolicy(version, path, self.config.model, outcome.summary)
+        prompts = self.store.prompts("heldout", round_.id)[:ROUND_SAMPLES]
+        with self.store.write():  # all or nothing: a kill in between would leave the round without samples
+            self._end(round_, "published", outcome.reason, outcome.summary, policy)
+            for prompt in prompts:
+                self.store.add_samples(f"round-{round_.id}", prompt.text, [self.version, version])
         self.family.copy("policy", "published")
-        self.version = version
-        for prompt in self.store.prompts("heldout", round_.id)[:ROUND_SAMPLES]:
-            self.store.add_samples(f"round-{round_.id}", prompt.text, [before, version])
+        self.version, self.rest_until = version, 0.0
 
     def _end(self, round_, state: str, reason: str, summary: dict, policy: NewPolicy | None = None) -> None:
         print(f"round {round_.id} {state}: {reason}", flush=True)
@@ -336,6 +350,7 @@ class Worker:
 
     def _fail(self, round_, reason: str) -> None:
         self._end(round_, "failed", reason, {})
+        self.starting = False  # what went wrong is this, and it stays to be read
         self.beat("failed", f"round {round_.id} failed", error=f"Round {round_.id}: {reason}")
 
     # -- what people ask -------------------------------------------------------------------------------
@@ -350,8 +365,12 @@ class Worker:
                     self.paused = command["name"] == "pause"
                     self.store.put_setting("paused", self.paused)
                     self.store.finish_command(command["id"], "paused" if self.paused else "resumed")
+                    if self.paused and self.train_now is not None:
+                        self._finish_train_now("paused; resume first")
                 case "train" if self.in_round:
                     self.store.finish_command(command["id"], "a round is already running")
+                case "train" if self.paused:
+                    self.store.finish_command(command["id"], "paused; resume first")
                 case "train":
                     self.train_now = command["id"]
                 case "stop" if self.in_round:
@@ -370,13 +389,19 @@ class Worker:
     def _go_to(self, argument: dict | None) -> str:
         """Publish an earlier (or later) policy again; the sentence that says what came of it."""
         version = (argument or {}).get("policy_version")
-        policies = {p.version: p for p in self.store.policies()}
-        if version not in policies:
+        if version not in {p.version for p in self.store.policies()}:
             return f"there is no policy {version}"
         if version == self.version:
             return f"policy {version} is published already"
+        current = self.version
+        try:
+            self._load_policy(version)
+        except Exception:
+            traceback.print_exc()
+            self._load_policy(current)
+            return f"policy {version} could not be loaded, so policy {current} stays"
         self.store.publish(version, "chosen by a person")
-        self._load_published()
+        self.rest_until = 0.0
         self.store.retire_tasks(other_than=version)
         return f"policy {version} is published again"
 
@@ -384,19 +409,13 @@ class Worker:
         """Write what the before/after page waits for, streamed into the store."""
         waiting = self.store.waiting_samples()
         if waiting:
-            folders = {p.version: p.path for p in self.store.policies()}
-            self.viewer.answer(waiting, self.version, folders, self.store.update_sample)
+            known = {p.version for p in self.store.policies()}
+            self.viewer.answer(waiting, self.version, known, self.store.update_sample)
 
 
 def _as_dict(config: RoundConfig, worker: WorkerConfig) -> dict:
     """Every setting of a round, for the record."""
-    ppo = {**vars(config.ppo), "sampling": vars(config.ppo.sampling)}
-    return {
-        "worker": vars(worker),
-        "reward_model": vars(config.reward_model),
-        "ppo": ppo,
-        "gate": config.gate,
-    }
+    return {"worker": asdict(worker), **asdict(config)}
 
 
 def _end_with_parent() -> None:
@@ -425,10 +444,15 @@ def main() -> None:
         worker = Worker(store, arguments.run_dir, config)
         worker.beat("starting", "loading the model")
         worker.load()
-        worker.run()
-    except (ModelError, StoreError, ValueError) as error:
+    except (ModelError, ValueError) as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(2)  # asking again would not help
+    except StoreError as error:  # locked, or the disk full: later it may not be
+        sys.exit(str(error))
+    try:
+        worker.run()
+    except StoreError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -313,6 +313,10 @@ CHILDREN = {
     "refuses": "print('There is no such model.', file=sys.stderr); sys.exit(2)",
     "says nothing": "os._exit(3)",
     "is told to refuse": "print('at work', flush=True); sys.stdin.read(6); print('Disk gone.'); sys.exit(2)",
+    "refuses the second time": (
+        "again = os.path.exists('@'); open('@', 'w').close(); "
+        "print('at work', flush=True); again or sys.stdin.read(6); print('No GPU.'); sys.exit(2)"
+    ),
 }
 
 
@@ -328,7 +332,7 @@ def supervise(store, tmp_path):
     started = []
 
     def start(kind, wait=lambda last, ran: 0.05):
-        code = f"import os, sys, time; {CHILDREN[kind]}"
+        code = f"import os, sys, time; {CHILDREN[kind]}".replace("@", str(tmp_path / "been here"))
         supervisor = Supervisor(store, [sys.executable, "-S", "-c", code], tmp_path / "worker.log", wait)
         started.append(supervisor)
         supervisor.start()
@@ -395,6 +399,16 @@ def test_after_it_has_worked_exit_code_2_is_a_failure_like_any_other(supervise, 
     supervisor.process.stdin.write(b"refuse")
     supervisor.process.stdin.flush()
     assert until(lambda: store.worker_status()["error"]) == "Disk gone."
+    assert supervisor.refusal is None
+
+
+def test_a_worker_that_had_worked_may_refuse_while_it_starts_again(supervise, store):
+    supervisor = supervise("refuses the second time")
+    at_work(supervisor)
+    store.beat("idle", "as the worker does once its model is loaded")
+    supervisor.process.stdin.write(b"refuse")
+    supervisor.process.stdin.flush()
+    at_work(supervisor, times=3)  # so it was started after it refused as it started, too
     assert supervisor.refusal is None
 
 

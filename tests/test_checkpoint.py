@@ -23,11 +23,19 @@ def test_a_policy_is_there_whole_or_not_at_all(tmp_path):
     assert [p.name for p in (tmp_path / "policies").iterdir()] == ["3"]
 
 
-def test_clean_removes_what_no_row_names(tmp_path):
-    for name in ("1", "2", ".3.tmp"):
+def test_every_name_is_synced_before_the_policy_counts(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(checkpoint, "_sync", synced.append)
+    checkpoint.write_policy(tmp_path, 1, lambda folder: (folder / "weights").write_text("w"))
+    policies = tmp_path / "policies"
+    assert {tmp_path, policies, policies / ".1.tmp", policies / ".1.tmp" / "weights"} == set(synced)
+
+
+def test_clean_removes_what_no_row_names_and_nothing_of_a_person(tmp_path):
+    for name in ("1", "2", ".3.tmp", "my backup", ".git", "2.old"):
         (tmp_path / "policies" / name).mkdir(parents=True)
     assert checkpoint.clean(tmp_path, [1]) == [".3.tmp", "2"]
-    assert [p.name for p in (tmp_path / "policies").iterdir()] == ["1"]
+    assert {p.name for p in (tmp_path / "policies").iterdir()} == {"1", "my backup", ".git", "2.old"}
     assert checkpoint.clean(tmp_path / "none", []) == []
 
 

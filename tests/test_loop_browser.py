@@ -14,7 +14,7 @@ import pytest
 pytest_plugins = ["tests.browser"]
 
 ROOT = Path(__file__).resolve().parent.parent
-RANKINGS = 24
+RANKINGS = 40
 OPTIONS = {
     "--rankings-per-round": RANKINGS,
     "--ppo-updates": 4,

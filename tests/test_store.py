@@ -199,6 +199,26 @@ def test_published_tasks_come_first_then_the_newest_then_the_oldest_task(store, 
     assert store.claim_task(ben).id == of_1
 
 
+def test_a_task_on_somebodys_screen_is_open_but_not_claimable(store, anna, ben):
+    add_task(store, "a")
+    add_task(store, "b")
+    add_task(store, "of another policy", add_version(store))
+    assert store.claimable_tasks(0) == 2
+    store.publish(0, "back")
+    store.claim_task(anna)
+    assert (store.claimable_tasks(0), store.open_tasks(0)) == (1, 2)
+    store.claim_task(ben, lease_seconds=-1)  # gone home
+    assert store.claimable_tasks(0) == 1
+
+
+def test_a_sample_that_was_being_written_when_the_worker_ended_is_given_up(store):
+    died_of, waiting = store.add_samples("b", "a prompt", [0, 1])
+    store.update_sample(died_of, text="half", state="running")
+    assert store.fail_running_samples("The worker ended.") == 1
+    assert [s["id"] for s in store.waiting_samples()] == [waiting]
+    assert (store.samples("b")[0]["state"], store.samples("b")[0]["error"]) == ("failed", "The worker ended.")
+
+
 def test_retiring_leaves_what_somebody_looks_at(store, anna):
     held, forgotten, untouched = (add_task(store, str(i)) for i in range(3))
     assert store.claim_task(anna).id == held

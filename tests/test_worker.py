@@ -12,12 +12,12 @@ import pytest
 
 from labeling.store import open_store
 from rlhf.config import WorkerConfig
-from rlhf.worker import next_action
+from rlhf.schedule import next_action, next_rest
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = [sys.executable, "-m", "rlhf.worker", "--run-dir"]
 QUICK = {
-    "rankings_per_round": 24,
+    "rankings_per_round": 40,  # with fewer the gate may well say that nothing was learned
     "ppo_updates": 4,
     "ppo_episodes": 32,
     "open_tasks": 6,
@@ -26,21 +26,38 @@ QUICK = {
 
 
 @pytest.mark.parametrize(
-    ("open_tasks", "new_rankings", "paused", "expected"),
+    ("claimable", "new_rankings", "paused", "expected"),
     [
         (0, 0, False, "fill"),
-        (5, 64, False, "fill"),  # nobody waits for a round
-        (6, 64, False, "round"),
+        (5, 63, False, "fill"),
+        (2, 64, False, "fill"),  # nobody waits for a round
+        (3, 64, False, "round"),  # and it fills between its steps
         (6, 63, False, "idle"),
         (6, 64, True, "idle"),
         (0, 64, True, "fill"),  # paused is the training, not the ranking
     ],
 )
-def test_next_action(open_tasks, new_rankings, paused, expected):
-    action = next_action(
-        open_tasks=open_tasks, wanted_tasks=6, new_rankings=new_rankings, threshold=64, paused=paused
-    )
-    assert action == expected
+def test_next_action(claimable, new_rankings, paused, expected):
+    known = {"wanted_tasks": 6, "new_rankings": new_rankings, "threshold": 64, "paused": paused}
+    assert next_action(claimable=claimable, **known) == expected
+
+
+def test_a_due_round_waits_for_one_fill_at_most():
+    known = {"claimable": 0, "wanted_tasks": 6, "threshold": 64, "paused": False}
+    assert next_action(new_rankings=64, **known) == "fill"
+    assert next_action(new_rankings=64, filled=True, **known) == "round"  # all claimed again meanwhile
+    assert next_action(new_rankings=63, filled=True, **known) == "fill"
+    assert next_action(new_rankings=64, resting=True, **known) == "round"
+    assert next_action(new_rankings=63, resting=True, **known) == "idle"
+
+
+def test_a_policy_with_nothing_to_choose_between_is_left_alone_ever_longer():
+    rests, rest = [], 0.0
+    for _ in range(8):
+        rest = next_rest(rest, made=0)
+        rests.append(rest)
+    assert rests == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert next_rest(60.0, made=1) == 0
 
 
 def test_settings_out_of_range_are_one_sentence():
@@ -115,20 +132,24 @@ def worker(tmp_path):
 
 
 def test_killed_in_a_round_it_begins_again_and_nothing_is_lost_or_used_twice(worker):
-    ids = worker.rank(24)
+    ids = worker.rank(40)
     worker.wait(lambda: any(m["name"] == "objective/kl" for m in worker.store.metrics(0, 10_000)))
     worker.kill()
     round_ = worker.store.rounds()[0]
     assert (round_.state, round_.attempts, round_.trained_through) == ("running", 1, ids[-1])
-    rubbish = worker.run_dir / "policies" / ".1.tmp"
-    rubbish.mkdir(parents=True)
+    # as if killed while writing, between the rename and the row, and by an older worker
+    rubbish = [worker.run_dir / "policies" / name for name in (".9.tmp", "1", "5")]
+    for folder in rubbish:
+        folder.mkdir(parents=True)
+        (folder / "half a model").touch()
 
     worker.start()
     late = worker.rank(2)
+    worker.wait(lambda: not any((folder / "half a model").exists() for folder in rubbish))
+    assert not any(folder.exists() for folder in rubbish if folder.name != "1")
     round_ = worker.wait(lambda: worker.ended(1))
-    assert (round_.attempts, round_.rankings) == (2, 24)
+    assert (round_.attempts, round_.rankings) == (2, 40)
     assert (round_.trained_from, round_.trained_through) == (0, ids[-1])
-    assert not rubbish.exists()
     assert len(worker.store.rounds()) == 1
     assert [r.id for r in worker.store.rankings()] == ids + late
     assert worker.store.new_rankings_since(worker.store.trained_through()) == 2
@@ -139,8 +160,9 @@ def test_killed_in_a_round_it_begins_again_and_nothing_is_lost_or_used_twice(wor
     assert round_.state == "published", round_.reason
     policy = worker.store.published()
     assert (policy.version, policy.parent_version, policy.round_id) == (1, 0, 1)
-    assert (Path(policy.path) / "policy" / "model.safetensors").is_file()
-    worker.wait(lambda: worker.store.open_tasks(1) >= 6 and worker.store.open_tasks(0) == 0)
+    assert (worker.run_dir / policy.path / "policy" / "model.safetensors").is_file()
+    assert not (worker.run_dir / policy.path / "half a model").exists()
+    worker.wait(lambda: worker.store.claimable_tasks(1) >= 6 and worker.store.open_tasks(0) == 0)
     task = worker.wait(lambda: worker.store.claim_task(worker.person))
     assert task.policy_version == 1
 
@@ -173,10 +195,13 @@ def test_people_can_pause_resume_stop_and_train_now(worker):
     worker.rank(10)
     store.add_command("pause", None, worker.person)
     worker.wait(lambda: store.worker_status()["state"] == "paused")
-    worker.rank(16)
-    assert store.rounds() == []  # enough rankings, but paused
+    worker.rank(32)
+    store.add_command("train", None, worker.person)
+    worker.wait(lambda: store.commands()[0]["outcome"] == "paused; resume first")
+    worker.wait(lambda: store.claimable_tasks(0) >= QUICK["open_tasks"])
     store.add_command("stop", None, worker.person)
     worker.wait(lambda: store.commands()[0]["outcome"] == "no round is running")
+    assert store.rounds() == []  # enough rankings and nothing else to do, but paused
     store.add_command("resume", None, worker.person)
     worker.wait(lambda: store.rounds())
     store.add_command("stop", None, worker.person)

@@ -31,7 +31,7 @@ class NewPolicy:
     """A policy whose folder is complete on disk: its row is its publication."""
 
     version: int
-    path: str
+    path: str  # seen from the run directory, which may be moved
     model: str
     summary: dict[str, Any] | None = None
 

@@ -193,6 +193,22 @@ class Tasks(File):
             [policy_version, policy_version],
         )
 
+    def claimable_tasks(self, policy_version: int) -> int:
+        """How many tasks of a policy the next annotators could be given: those on nobody's screen."""
+        return self.value(
+            """
+            select count(*) from tasks
+            where state = 'open' and policy_version = ? and (leased_by is null or leased_until <= ?)
+            """,
+            [policy_version, now()],
+        )
+
+    def prompts_used(self) -> int:
+        """How often any prompt was answered, for a task or in vain; it only grows, so it can vary a seed."""
+        return self.value(
+            "select (select count(*) from tasks) + (select coalesce(sum(times), 0) from passed_over)"
+        )
+
     def retire_tasks(self, *, before: int | None = None, other_than: int | None = None) -> int:
         """Close the open tasks of policies before this version, or of all others; return how many.
 

@@ -95,8 +95,14 @@ class Worker(Rounds):
             ]
 
     def waiting_samples(self) -> list[dict[str, Any]]:
-        """What is still to be written, oldest first; half-written ones too: their worker was killed."""
+        """What is still to be written, oldest first; half-written ones too."""
         return self._samples("state in ('waiting', 'running')", [])
+
+    def fail_running_samples(self, error: str) -> int:
+        """Give up what a worker died over; return how many. Asked for again it would die again."""
+        with self.write() as db:
+            sql = "update samples set state = 'failed', error = ? where state = 'running'"
+            return db.execute(sql, [error]).rowcount
 
     def update_sample(
         self, sample_id: int, *, text: Any = KEEP, score: Any = KEEP, state: Any = KEEP, error: Any = KEEP

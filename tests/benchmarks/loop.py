@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace, seed: int, run_dir: Path) -> dict:
         worker = next(p for p in psutil.Process(server.pid).children() if "rlhf.worker" in p.cmdline())
         memory = {
             "web_mb": round(psutil.Process(server.pid).memory_info().rss / 1e6),
-            "worker_mb": round(worker.memory_info().rss / 1e6),
+            "worker_mb": peak_mb(worker.pid),
         }
     finally:
         server.terminate()
@@ -59,6 +59,13 @@ def run(arguments: argparse.Namespace, seed: int, run_dir: Path) -> dict:
         "policy_version": status["policy_version"],
         "rounds": (status["last_round"] or {}).get("id", 0),
     }  # fmt: skip
+
+
+def peak_mb(pid: int) -> int:
+    """The most memory a process ever held: at rest, after a round, it holds far less."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return round(int(kilobytes) * 1024 / 1e6)
 
 
 def at_rest(status: dict) -> bool:
@@ -91,7 +98,7 @@ def line(result: dict) -> str:
         f"length {result['length_before']:.1f} to {result['length_after']:.1f} tokens, "
         f"length-controlled {result['length_controlled_win_rate'] or float('nan'):.3f}, "
         f"policy {result['policy_version']} after {result['rounds']} rounds, {result['seconds']} s, "
-        f"web {result['web_mb']} MB, worker {result['worker_mb']} MB"
+        f"web {result['web_mb']} MB, worker {result['worker_mb']} MB at most"
     )
 
 
@@ -110,6 +117,8 @@ def main() -> None:
     for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
         with tempfile.TemporaryDirectory() as folder:
             run_dir = (arguments.keep or Path(folder)) / f"{arguments.scorer.split(':')[-1]}-{seed}"
+            if run_dir.exists():
+                raise SystemExit(f"{run_dir} is there already; each seed begins in an empty run directory.")
             results.append(run(arguments, seed, run_dir))
         print(line(results[-1]), flush=True)
     rates = [r["win_rate"] for r in results]

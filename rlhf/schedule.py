@@ -1,0 +1,38 @@
+"""What the worker does next, decided from a few numbers."""
+
+
+def next_action(
+    *,
+    claimable: int,
+    wanted_tasks: int,
+    new_rankings: int,
+    threshold: int,
+    paused: bool,
+    filled: bool = False,
+    resting: bool = False,
+) -> str:
+    """'fill', 'round' or 'idle'.
+
+    claimable: tasks on nobody's screen. filled: the last action was a fill. resting: the last fill made no
+    task. Tasks first: an annotator with nothing to rank is worse than a round a second later. But a due
+    round waits for one fill at most, or it would never start where annotators are faster than the model.
+    """
+    due = new_rankings >= threshold and not paused
+    if due and filled:
+        return "round"
+    if claimable < (least_tasks(wanted_tasks) if due else wanted_tasks) and not resting:
+        return "fill"
+    return "round" if due else "idle"
+
+
+def least_tasks(wanted: int) -> int:
+    """How many tasks must be claimable while a round trains, or before it begins."""
+    return min(wanted, max(2, wanted // 2))
+
+
+LONGEST_REST = 60.0  # seconds
+
+
+def next_rest(last: float, made: int) -> float:
+    """Seconds to leave a policy alone that had nothing to choose between: 1, 2, 4 ... 60; 0 after a task."""
+    return 0.0 if made else min(max(1.0, 2 * last), LONGEST_REST)

@@ -1,0 +1,112 @@
+"""What a round lets pass and what it refuses, on a tiny model."""
+
+import math
+
+import pytest
+
+from data.preferences import RankedResponses
+from rlhf import round as rounds
+from rlhf.generate import SamplingConfig
+from rlhf.models import load_family
+from rlhf.ppo import PPOConfig, Update
+from rlhf.reward_model import Accuracy, RewardModel
+from rlhf.round import LEAST_RANKINGS, Outcome, RoundConfig, gate, judge, run_round
+
+GOOD = Accuracy(accuracy=0.8, low=0.7, high=0.9, pairs=60, longer_wins=0.5, rankings=10)
+
+
+def accuracy(**changes):
+    return Accuracy(**vars(GOOD) | changes)
+
+
+def test_the_gate_lets_a_clearly_good_reward_model_pass():
+    assert gate(GOOD, 0.5) is None
+    assert "not clearly better than chance" in gate(accuracy(low=0.5), 0.5)
+    assert "no held-out pairs" in gate(accuracy(pairs=0, rankings=0, low=0.0), 0.5)
+
+
+def test_a_handful_of_rankings_that_are_all_right_is_no_proof():
+    lucky = {"accuracy": 1.0, "low": 1.0, "high": 1.0}  # what resampling two rankings says
+    for count in range(1, LEAST_RANKINGS):
+        assert f"{count} held-out rankings are too few" in gate(
+            accuracy(pairs=6 * count, rankings=count, **lucky), 0.5
+        )
+    assert gate(accuracy(rankings=LEAST_RANKINGS, **lucky), 0.5) is None
+
+
+def test_only_what_scores_better_with_finite_figures_is_published():
+    summary = {"score_before": 0.1, "score_after": 0.6, "kl": 3.0, "longer_wins": math.nan}
+    assert judge(summary, None) == Outcome(True, "score +0.10 to +0.60 at KL 3.0", summary)
+    assert judge(summary, "KL reached 10").reason.endswith("; KL reached 10")
+    for worse in (0.1, -0.2):
+        assert "does not score better" in judge(summary | {"score_after": worse}, None).reason
+    for name in ("score_after", "kl"):
+        outcome = judge(summary | {name: math.nan}, None)
+        assert not outcome.published
+        assert "not a finite number" in outcome.reason
+
+
+@pytest.fixture(scope="module")
+def family(tiny_model):
+    return load_family(tiny_model, tuning="full", device="cpu")
+
+
+def run(family, *, prompts=20, rankings=20, max_new_tokens=64):
+    """The events of one round, the last of them its outcome."""
+    ranked = [RankedResponses(f"question {i}", ("a", "bb", "ccc"), (1, 2, 3)) for i in range(rankings)]
+    config = RoundConfig(ppo=PPOConfig(sampling=SamplingConfig(max_new_tokens=max_new_tokens)))
+    texts = [f"prompt {i}" for i in range(prompts)]
+    *events, outcome = run_round(family, RewardModel(family), ranked, texts, config, seed=5)
+    assert isinstance(outcome, Outcome)
+    return events, outcome
+
+
+def test_rankings_that_prove_nothing_end_the_round_at_the_gate(family):
+    events, outcome = run(family, rankings=10)  # two are held out
+    assert {e.state for e in events} == {"reward_model"}
+    assert not outcome.published
+    assert "too few to judge" in outcome.reason
+    assert "accuracy" in outcome.summary
+    assert "score_after" not in outcome.summary
+
+
+def test_too_few_prompts_are_said_before_anything_is_trained(family):
+    for prompts in (0, 7):
+        events, outcome = run(family, prompts=prompts)
+        assert events == []
+        assert outcome == Outcome(False, f"there are {prompts} prompts to train on; wanted: 8", {})
+
+
+def test_a_reference_whose_responses_do_not_end_is_refused(family, monkeypatch):
+    monkeypatch.setattr(rounds, "measure_accuracy", lambda *_: GOOD)
+    _, outcome = run(family, max_new_tokens=4)
+    assert not outcome.published
+    assert "end within 4 tokens; raise --max-new-tokens" in outcome.reason
+
+
+@pytest.mark.parametrize(("prompts", "judges"), [(8, 2), (20, 5), (500, 96)])
+def test_small_prompt_lists_are_shared_and_luck_does_not_count(family, monkeypatch, prompts, judges):
+    seen = {}
+
+    def train_ppo(family, reward_model, own, heldout, config, seed):
+        seen.update(own=own, heldout=heldout, seed=seed)
+        yield Update(1, {"policy/best_update": 1.0, "objective/score": 0.5})
+
+    judged = []
+
+    def evaluate_policy(family, reward_model, heldout, config, seed, role="policy"):
+        judged.append((role, heldout, seed))
+        return {"heldout/score": float(role == "policy"), "heldout/kl": 1.0, "heldout/length": 9.0}
+
+    monkeypatch.setattr(rounds, "measure_accuracy", lambda *_: GOOD)
+    monkeypatch.setattr(rounds, "train_ppo", train_ppo)
+    monkeypatch.setattr(rounds, "evaluate_policy", evaluate_policy)
+    _, outcome = run(family, prompts=prompts)
+    assert outcome.published, outcome.reason
+    assert (len(seen["heldout"]), len(seen["own"])) == (judges, prompts - judges)
+    assert not set(map(tuple, seen["heldout"])) & set(map(tuple, seen["own"]))
+    assert [role for role, *_ in judged] == ["published", "policy"]
+    for _, heldout, seed in judged:
+        assert heldout == seen["heldout"]
+        assert seed != seen["seed"]  # that one chose the checkpoint
+    assert len({seed for *_, seed in judged}) == 1

@@ -1,0 +1,105 @@
+"""Before/after: what one sample dies of ends that sample and no other."""
+
+import pytest
+import torch
+
+from rlhf import checkpoint, viewer
+from rlhf.generate import SamplingConfig
+from rlhf.models import load_family
+from rlhf.reward_model import RewardModel
+from rlhf.viewer import BASE, Viewer
+
+
+class Page:
+    """Collects what the viewer writes, as the store would."""
+
+    def __init__(self):
+        self.samples: dict[int, dict] = {}
+        self.states: dict[int, list[str]] = {}
+
+    def write(self, id, **columns):
+        self.samples.setdefault(id, {}).update(columns)
+        self.states.setdefault(id, []).append(columns["state"])
+
+
+@pytest.fixture(scope="module")
+def family(tiny_model):
+    return load_family(tiny_model, tuning="full", device="cpu")
+
+
+@pytest.fixture
+def answer(family, tiny_model, tmp_path):
+    """Answer (prompt, version) pairs; the samples by their index, and the page."""
+    torch.manual_seed(0)
+    made = Viewer(
+        family,
+        RewardModel(family),
+        tiny_model,
+        SamplingConfig(max_new_tokens=8),
+        tmp_path,
+        max_prompt_tokens=60,
+    )
+    made.scores_ready = True
+
+    def start(*asked):
+        page = Page()
+        waiting = [{"id": i, "prompt": p, "policy_version": v} for i, (p, v) in enumerate(asked)]
+        made.answer(waiting, 1, {0, 1, 2, 3}, page.write)
+        return page
+
+    start.viewer, start.run_dir = made, tmp_path
+    return start
+
+
+def test_every_kind_of_policy_answers_and_is_scored(answer, family):
+    for version in (2, 3):
+        checkpoint.write_policy(
+            answer.run_dir, version, lambda folder: family.save("reference", folder / "policy")
+        )
+    page = answer(("hello", BASE), ("hello", 0), ("hello", 1), ("hello", 2), ("hello", 3))
+    assert [s["state"] for s in page.samples.values()] == ["done"] * 5
+    assert all(s["text"] and isinstance(s["score"], float) for s in page.samples.values())
+    assert all(states[0] == "running" for states in page.states.values())
+
+
+def test_what_a_sample_dies_of_while_it_is_written_ends_that_sample_only(answer, monkeypatch):
+    real = viewer.decode
+
+    def decode(model, prompts, *arguments, **options):
+        if len(prompts[0]) > 20:
+            raise IndexError("index out of range in self")
+        yield from real(model, prompts, *arguments, **options)
+
+    monkeypatch.setattr(viewer, "decode", decode)
+    page = answer(("a poisoned prompt, of more tokens", 0), ("hello", 0), ("one more poisoned prompt", BASE))
+    assert [page.samples[i]["state"] for i in range(3)] == ["failed", "done", "failed"]
+    assert "IndexError: index out of range" in page.samples[0]["error"]
+
+
+def test_a_score_that_cannot_be_had_is_a_failed_sample(answer, monkeypatch):
+    def score_texts(prompts, responses):
+        raise RuntimeError("CUDA error\nand a page of advice")
+
+    monkeypatch.setattr(answer.viewer.reward_model, "score_texts", score_texts)
+    page = answer(("hello", 0))
+    assert page.samples[0]["state"] == "failed"
+    assert page.samples[0]["text"]
+    assert "\n" not in page.samples[0]["error"]
+
+
+def test_a_prompt_the_model_has_no_room_for_is_refused(answer):
+    page = answer(("x" * 100, 0), ("x" * 100, BASE), ("x" * 50, 0))
+    assert [page.samples[i]["state"] for i in range(3)] == ["failed", "failed", "done"]
+    for i in (0, 1):
+        assert page.samples[i]["error"] == "The prompt has 102 tokens; the limit is 60."
+    answer.viewer.max_prompt_tokens = 10_000  # then it is the model's context, 512, less response and EOS
+    page = answer(("x" * 501, 0), ("x" * 502, 0))
+    assert page.samples[0]["state"] == "done"
+    assert page.samples[1]["error"] == "The prompt has 504 tokens; the limit is 503."
+
+
+def test_a_policy_that_is_not_there_or_is_broken_is_a_failed_sample(answer):
+    (answer.run_dir / "policies" / "2" / "policy").mkdir(parents=True)
+    page = answer(("hello", 7), ("hello", 2), ("hello", 0))
+    assert page.samples[0]["error"] == "There is no policy 7."
+    assert [page.samples[i]["state"] for i in range(3)] == ["failed", "failed", "done"]

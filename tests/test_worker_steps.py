@@ -1,0 +1,318 @@
+"""The background loop step by step in this process, on a tiny model: what a real run shows too seldom."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from labeling.store import StoreError, open_store
+from rlhf import worker as module
+from rlhf.arena import evaluate_versions
+from rlhf.config import WorkerConfig
+from rlhf.models import ModelError
+from rlhf.round import Outcome, Progress
+from rlhf.worker import Worker
+
+BETTER = Outcome(True, "better", {"score_after": 1.0})
+
+
+@pytest.fixture
+def config(tiny_model, tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("\n".join(f"question {i}" for i in range(24)))
+    return WorkerConfig(
+        model=tiny_model,
+        prompts=str(prompts),
+        device="cpu",
+        open_tasks=4,
+        max_new_tokens=6,
+        rankings_per_round=4,
+    )
+
+
+@pytest.fixture
+def start(config, tmp_path):
+    """A worker on the run directory, as after a restart."""
+    stores = []
+
+    def start(run_dir=tmp_path / "run", **changes):
+        store = open_store(run_dir, create=True, migrate=True)
+        stores.append(store)
+        worker = Worker(store, run_dir, replace(config, **changes))
+        worker.load()
+        return worker
+
+    yield start
+    for store in stores:
+        store.close()
+
+
+def publish(worker):
+    """A round that ends with the policy as it is."""
+    round_ = worker.store.begin_round({})
+    worker._publish(round_, BETTER)
+    return worker.store.published()
+
+
+def fill_up(worker):
+    while worker.step() == "fill":
+        pass
+
+
+def rank(worker, count):
+    person = worker.store.add_person("token", "anna", "human").id
+    for _ in range(count):
+        while (task := worker.store.claim_task(person)) is None:
+            worker.fill()
+        worker.store.add_ranking(person, task.id, str(task.id), list(range(1, len(task.responses) + 1)))
+
+
+def ask(worker, name, argument=None):
+    worker.store.add_command(name, argument)
+    worker.obey()
+    return worker.store.commands()[0]["outcome"]
+
+
+def ends_with(monkeypatch, *events):
+    """Have every round go through these events, exceptions among them raised."""
+
+    def run_round(*_):
+        for event in events:
+            if isinstance(event, Exception):
+                raise event
+            yield event
+
+    monkeypatch.setattr(module, "run_round", run_round)
+
+
+STEP = Progress("reward_model", "training", 1, {"reward_model/loss": 0.5})
+
+
+# tasks
+
+
+def test_tasks_on_peoples_screens_are_not_ready(start):
+    worker = start()
+    fill_up(worker)
+    for number in range(4):
+        person = worker.store.add_person(str(number), "one of many", "human").id
+        assert worker.store.claim_task(person)
+    assert worker.store.open_tasks(0) == 4
+    assert worker.decide() == "fill"
+    fill_up(worker)
+    late = worker.store.add_person("late", "late", "human").id
+    assert worker.store.claim_task(late)
+
+
+def test_a_prompt_that_comes_again_gets_other_responses(start, monkeypatch):
+    worker = start()
+    [prompt] = worker.store.next_prompts(1, 0)
+    monkeypatch.setattr(worker.store, "next_prompts", lambda *_: [prompt])
+    worker.fill()
+    worker.fill()
+    rows = worker.store.rows("select text, json_extract(sampling, '$.seed') as seed from responses")
+    texts = {seed: {r["text"] for r in rows if r["seed"] == seed} for seed in {r["seed"] for r in rows}}
+    first, second = texts.values()
+    assert first != second
+
+
+def test_a_policy_with_one_answer_to_everything_does_not_spin_or_keep_a_round_from_starting(
+    start, monkeypatch
+):
+    worker = start()
+    rank(worker, 4)
+    worker.store.retire_tasks(other_than=9)
+    monkeypatch.setattr(module, "draw_drafts", lambda _f, _r, prompts, *_: [[] for _ in prompts])
+    ends_with(monkeypatch, Outcome(False, "no", {}))
+    assert worker.decide() == "fill"
+    assert worker.step() == "fill"
+    assert worker.step() == "round"
+    assert worker.step() == "idle"  # not the next fill at once
+    assert worker.rest_until > 0
+
+
+def test_old_tasks_stay_until_new_ones_are_really_there(start, monkeypatch):
+    worker = start(open_tasks=2)
+    fill_up(worker)
+    publish(worker)
+    with monkeypatch.context() as nothing:
+        nothing.setattr(module, "draw_drafts", lambda _f, _r, prompts, *_: [[] for _ in prompts])
+        for _ in range(3):
+            worker.fill()
+    assert worker.store.open_tasks(0) == 2
+    fill_up(worker)
+    worker.rest_until = 0.0
+    fill_up(worker)
+    assert (worker.store.open_tasks(0), worker.store.open_tasks(1)) == (0, 2)
+
+
+# rounds
+
+
+def test_a_round_that_always_ends_the_worker_is_given_up(start):
+    worker = start()
+    for _ in range(3):
+        worker.store.begin_round({})
+    worker = start()
+    worker.take_up()
+    round_ = worker.store.round(1)
+    assert (round_.state, round_.reason) == ("failed", "the worker ended 3 times in this round")
+    fill_up(worker)
+    assert "3 times" in worker.store.worker_status()["error"]
+
+
+def test_a_round_of_another_policy_than_the_published_one_says_so(start):
+    worker = start()
+    publish(worker)
+    worker.store.publish(0, "back")
+    worker.store.begin_round({})
+    worker.begin_round()  # again, with policy 1 in memory
+    round_ = worker.store.round(2)
+    assert (round_.state, round_.reason) == ("stopped", "policy 1 was published instead of 0")
+
+
+@pytest.mark.parametrize("ending", [Outcome(False, "at the gate", {}), RuntimeError("broken"), "stop"])
+def test_scores_are_there_after_a_round_that_ended_without_a_policy(start, monkeypatch, ending):
+    worker = start()
+    publish(worker)
+    worker.viewer.scores_ready = True
+    head = worker.reward_model.head.weight.clone()
+
+    def run_round(*_):
+        worker.reward_model.reset(99)
+        if ending == "stop":
+            worker.store.add_command("stop")
+        yield STEP
+        if isinstance(ending, Exception):
+            raise ending
+        yield ending
+
+    monkeypatch.setattr(module, "run_round", run_round)
+    worker.begin_round()
+    assert worker.store.round(2).state in ("rejected", "failed", "stopped")
+    assert worker.viewer.scores_ready
+    assert worker.reward_model.head.weight.equal(head)
+
+
+def test_a_round_is_published_with_its_samples_or_not_at_all(start, monkeypatch):
+    worker = start()
+    with monkeypatch.context() as full:
+
+        def add_samples(*_):
+            raise StoreError("the disk is full")
+
+        full.setattr(worker.store, "add_samples", add_samples)
+        with pytest.raises(StoreError):
+            publish(worker)
+    assert [p.version for p in worker.store.policies()] == [0]
+    assert worker.store.round(1).state == "running"
+    worker = start()
+    publish(worker)
+    assert {s["policy_version"] for s in worker.store.samples("round-1")} == {0, 1}
+
+
+def test_every_setting_of_a_round_is_on_record(start, monkeypatch):
+    worker = start()
+    ends_with(monkeypatch, Outcome(False, "no", {}))
+    worker.begin_round()
+    config = worker.store.round(1).config
+    assert {"worker", "reward_model", "ppo", "gate", "normalise_on", "heldout_prompts"} == set(config)
+    assert config["ppo"]["sampling"]["max_new_tokens"] == 6
+
+
+# what people ask
+
+
+def test_a_policy_that_cannot_be_loaded_is_not_published(start):
+    worker = start()
+    publish(worker)
+    assert ask(worker, "publish", {"policy_version": 0}) == "policy 0 is published again"
+    shutil.rmtree(worker.run_dir / "policies" / "1" / "policy")
+    assert ask(worker, "publish", {"policy_version": 1}) == "policy 1 could not be loaded, so policy 0 stays"
+    assert (worker.store.published().version, worker.version) == (0, 0)
+    fill_up(worker)
+    assert worker.store.claimable_tasks(0) == 4
+    start()  # and a restart works
+
+
+def test_train_now_while_paused_starts_nothing(start):
+    worker = start()
+    rank(worker, 8)
+    ask(worker, "pause")
+    assert ask(worker, "train") == "paused; resume first"
+    fill_up(worker)
+    assert worker.store.rounds() == []
+    ask(worker, "resume")
+    assert ask(worker, "train") is None  # it will
+    assert ask(worker, "pause") == "paused"
+    assert worker.store.commands()[1]["outcome"] == "paused; resume first"
+
+
+# restarts
+
+
+def test_a_restart_with_a_full_queue_clears_why_it_was_needed(start):
+    worker = start()
+    fill_up(worker)
+    worker.store.beat("failed", "Starting again in 1 s.", error="The worker was killed.")
+    worker = start()
+    assert worker.store.worker_status()["error"]
+    assert worker.step() == "idle"
+    assert worker.store.worker_status()["error"] is None
+
+
+def test_what_was_being_written_when_the_worker_ended_is_not_tried_again(start):
+    worker = start()
+    [poisoned] = worker.store.add_samples("b", "a prompt", [0])
+    worker.store.update_sample(poisoned, state="running")
+    worker = start()
+    assert worker.store.waiting_samples() == []
+    assert worker.store.samples("b")[0]["error"] == "The worker ended while it wrote this."
+
+
+def test_a_run_directory_may_be_moved_and_served_from_anywhere(start, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    worker = start(Path("run"))
+    assert publish(worker).path == "policies/1"
+    worker.store.close()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "run").rename("moved")
+    worker = start(tmp_path / "elsewhere" / "moved")
+    assert worker.version == 1
+    fill_up(worker)
+    worker.store.add_samples("b", "a prompt", [1, 0])
+    publish(worker)
+    worker.answer_samples()  # policy 1 is in no role any more
+    assert [s["state"] for s in worker.store.samples("b")] == ["done", "done"]
+    worker.store.put_setting("config", {"max_new_tokens": 6})
+    result = evaluate_versions(worker.store, lambda _prompt, text: float(len(text)), before=1, prompts=2)
+    assert (result["before"], result["after"]) == (1, 2)
+
+
+# settings
+
+
+def test_adapters_keep_their_size(start):
+    worker = start(tuning="lora", lora_rank=4)
+    publish(worker)
+    with pytest.raises(ModelError, match="was made with --lora-rank 4, not 8; use --lora-rank 4"):
+        start(tuning="lora", lora_rank=8)
+    with pytest.raises(ModelError, match="was made with --tuning lora, not full"):
+        start(tuning="full", lora_rank=8)
+    worker.store.put_setting("config", {"max_new_tokens": 6})
+    result = evaluate_versions(worker.store, lambda _prompt, text: float(len(text)), prompts=2)
+    assert result["after"] == 1
+
+
+def test_prompt_and_response_fit_what_the_model_reads(start, tmp_path, config):
+    with pytest.raises(ModelError, match="--max-new-tokens 600 leaves no room for a prompt in the 512"):
+        start(max_new_tokens=600)
+    with pytest.raises(ValueError, match="All prompts are over 1 tokens; lower --max-new-tokens"):
+        start(max_new_tokens=510)
+    worker = start(max_prompt_tokens=5000)
+    assert worker.viewer.max_prompt_tokens == 512 - 6 - 1
+    lines = [f"question {i}" + " x" * 300 * (i == 7) for i in range(24)]
+    Path(config.prompts).write_text("\n".join(lines))
+    assert lines[7] not in {p.text for p in start(tmp_path / "other").store.prompts()}
