@@ -39,7 +39,7 @@ def test_same_seed_repeats_and_another_differs(family):
 
 
 def test_rows_end_at_eos_and_leave_the_batch_without_changing_the_others(family):
-    """With half the vocabulary as EOS nearly every row ends early, so the batch is compacted again and again."""
+    """With half the vocabulary as EOS nearly every row ends early: the batch is compacted again and again."""
     eos = set(range(130))
     ids = [encode_prompt(family.tokenizer, f"prompt {i}") for i in range(24)]
     with family.use("reference") as model:

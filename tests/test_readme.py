@@ -1,4 +1,4 @@
-"""README says what the code says: every option with its default and help, and every file it names is there."""
+"""README says what the code says: every option with its default and help; every file it links to."""
 
 import re
 from dataclasses import MISSING, fields
