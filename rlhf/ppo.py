@@ -14,7 +14,8 @@ with PPO"), with these choices:
    scale, which the reward model's normalisation has just fixed.
 5. The KL coefficient is 0.2, high for the literature. A reward model of 200 rankings has hardly seen a
    needless refusal and likes it: with 0.05 a run of 30 updates on the starter refused 87 % of harmless
-   prompts, with 0.2 28 %, and 18 updates 3 %. Short rounds and fresh rankings of the new policy do the rest.
+   prompts, with 0.2 28 %, and after 20 updates 3 %. Short rounds and fresh rankings of the new policy do
+   the rest.
 6. Left out: entropy bonus, reward clipping, pre-training loss.
 
 Nothing here knows of SQLite or of a web page: text in, tensors, updates out.
