@@ -23,7 +23,7 @@ from labeling.store import (
 )
 
 PROCESSES = 4
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
