@@ -16,13 +16,18 @@ with PPO"), with these choices:
    needless refusal and likes it: with 0.05 a run of 30 updates on the starter refused 87 % of harmless
    prompts, with 0.2 28 %, and after 20 updates 3 %. Short rounds and fresh rankings of the new policy do
    the rest.
-6. Left out: entropy bonus, reward clipping, pre-training loss.
+6. What is judged and kept is a moving average of the policy's weights, not the policy of the moment
+   (Polyak 1992; for RLHF, Ramé 2024, "WARP"). Updates of 64 responses wander; the average keeps what they
+   have in common. On the starter it took the win rate from .63 and .71 to .74 and .76, with the right facts
+   at 75 and 79 % instead of 53 and 70 %.
+7. Left out: entropy bonus, reward clipping, pre-training loss.
 
 Nothing here knows of SQLite or of a web page: text in, tensors, updates out.
 """
 
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -59,8 +64,8 @@ class PPOConfig:
         -2.0, "Score of a response without EOS; the reference has mean 0, std 1."
     )
     max_grad_norm: float = setting(1.0, "Gradient norm clip.")
+    average: float = setting(0.85, "Decay, per update, of the average of weights that is kept; 0: none.")
     evaluate_every: int = setting(6, "Updates between held-out evaluations.")
-    token_budget: int = setting(8192, "Padded tokens that go through a model together.")
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
 
@@ -80,8 +85,8 @@ class Rollout:
 
     @property
     def kl(self) -> Tensor:
-        """KL against the reference per response, in nats (B,): k3, never negative."""
-        return (f.kl_k3(self.logprobs, self.ref_logprobs) * self.mask).sum(1)
+        """KL against the reference per response, in nats (B,): k1, see `functional.kl_k1`."""
+        return (f.kl_k1(self.logprobs, self.ref_logprobs) * self.mask).sum(1)
 
 
 @dataclass(frozen=True)
@@ -156,14 +161,14 @@ def rollout(
         )
     responses = [s.tokens for s in samples]
     finished = torch.tensor([s.finished for s in samples])
-    scores = reward_model.score(prompts, responses, config.token_budget)
+    scores = reward_model.score(prompts, responses)
     scores = torch.where(finished, scores, config.missing_eos_score)
 
     shape = (len(responses), max(len(r) for r in responses))
     mask = torch.arange(shape[1]) < torch.tensor([len(r) for r in responses]).unsqueeze(1)
     logprobs, ref_logprobs, values, entropy = (torch.zeros(shape) for _ in range(4))
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
-    for rows in by_length(lengths, config.token_budget):
+    for rows in by_length(lengths, family.token_budget):
         batch = pad([prompts[i] for i in rows], [responses[i] for i in rows], family.pad_id, family.device)
         columns = batch.tokens.shape[1]
         own, own_entropy = response_logprobs(
@@ -220,6 +225,33 @@ class Learner:
             for group in optimizer.param_groups:
                 group.setdefault("peak", group["lr"])
                 group["lr"] = group["peak"] * share
+
+
+class Average:
+    """Exponential moving average of weights; it starts as what is given and forgets it within a few updates."""
+
+    def __init__(self, state: dict[str, Tensor], decay: float):
+        self.state, self.decay, self.count = state, decay, 0
+
+    def add(self, state: dict[str, Tensor]) -> None:
+        """Take up the weights after one more update. Makes a new `state`: the old one may be kept."""
+        self.count += 1
+        keep = min(self.decay, self.count / (self.count + 3))
+        self.state = {
+            name: torch.lerp(new, self.state[name], keep) if new.is_floating_point() else new
+            for name, new in state.items()
+        }
+
+
+@contextmanager
+def _standing_in(family: Family, state: dict[str, Tensor]) -> Iterator[None]:
+    """The policy has these weights for a while, then its own again."""
+    own = family.state("policy")
+    family.set_state("policy", state)
+    try:
+        yield
+    finally:
+        family.set_state("policy", own)
 
 
 def warm_up_value(
@@ -318,7 +350,7 @@ def _step(
     lengths = [len(data.prompts[i]) + len(data.responses[i]) for i in rows]
     tokens = sum(len(data.responses[i]) for i in rows)
     total: dict[str, float] = {}
-    for picked in by_length(lengths, config.token_budget):
+    for picked in by_length(lengths, family.token_budget):
         part = [rows[i] for i in picked]
         batch = pad(
             [data.prompts[i] for i in part], [data.responses[i] for i in part], family.pad_id, family.device
@@ -360,7 +392,8 @@ def train_ppo(
 
     prompts, heldout: encoded prompts. When the iteration ends (updates used up, KL at its stop, or a number
     that is not finite), the policy holds the checkpoint that was best on the held-out prompts, by score
-    minus kl_coef times KL: a later one has often only found the reward model's blind spot.
+    minus kl_coef times KL: a later one has often only found the reward model's blind spot. A checkpoint is
+    the average of the policies so far.
     """
     order = random.Random(seed)
     generator = torch.Generator(device=family.device).manual_seed(seed)
@@ -368,6 +401,7 @@ def train_ppo(
     controller = AdaptiveKL(config.kl_coef, config.kl_target, config.kl_horizon)
     deck, limit = _shuffled_forever(prompts, order), config.kl_stop
     best = _Best(family.state("policy"), float("-inf"), 0)
+    average = Average(best.state, config.average)
     if config.warmup_episodes:
         batch = [next(deck) for _ in range(config.warmup_episodes)]
         data = rollout(family, reward_model, learner.value_function, batch, config, generator)
@@ -387,12 +421,14 @@ def train_ppo(
             else:
                 metrics |= update(learner, data, controller.coefficient, config, order)
                 controller.update(kl, config.episodes)
+                average.add(family.state("policy"))
             if stop is None and (step % config.evaluate_every == 0 or step == config.updates):
-                judged = evaluate_policy(family, reward_model, heldout, config, seed)
+                with _standing_in(family, average.state):
+                    judged = evaluate_policy(family, reward_model, heldout, config, seed)
                 metrics |= judged
                 objective = judged["heldout/score"] - config.kl_coef * judged["heldout/kl"]
                 if objective > best.objective and judged["heldout/kl"] <= config.kl_stop:
-                    best = _Best(family.state("policy"), objective, step)
+                    best = _Best(average.state, objective, step)
         except FloatingPointError as error:
             stop = str(error)
         metrics["policy/best_update"] = float(best.step)
@@ -450,7 +486,7 @@ def evaluate_policy(
             generator=generator,
         )
     responses = [s.tokens for s in samples]
-    scores = reward_model.score(prompts, responses, config.token_budget)
+    scores = reward_model.score(prompts, responses)
     finished = torch.tensor([s.finished for s in samples])
     scores = torch.where(finished, scores, config.missing_eos_score)
     return {
@@ -464,12 +500,12 @@ def evaluate_policy(
 def measure_kl(
     family: Family, role: str, prompts: Sequence[list[int]], responses: Sequence[list[int]], config: PPOConfig
 ) -> float:
-    """Mean KL of a role against the reference over responses it sampled, in nats per response (k3)."""
+    """Mean KL of a role against the reference over responses it sampled, in nats per response (k1)."""
     total = 0.0
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
-    for rows in by_length(lengths, config.token_budget):
+    for rows in by_length(lengths, family.token_budget):
         batch = pad([prompts[i] for i in rows], [responses[i] for i in rows], family.pad_id, family.device)
         own, _ = response_logprobs(family, role, batch, config.sampling.temperature)
         reference, _ = response_logprobs(family, "reference", batch, config.sampling.temperature)
-        total += float((f.kl_k3(own, reference) * batch.mask).sum())
+        total += float((f.kl_k1(own, reference) * batch.mask).sum())
     return total / len(responses)

@@ -59,26 +59,31 @@ class RewardModel:
         return encode_prompt(tokenizer, prompt), [*tokens, self.family.eos_id]
 
     def raw(self, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> Tensor:
-        """Raw scores (N,) in one forward pass, with gradients when they are on.
+        """Raw scores (N,), the same alone or in a batch; with gradients when they are on.
 
         Inside `family.use("reward")` already when training, so that backward sees the right adapter.
         """
-        batch = pad(prompts, responses, self.family.pad_id, self.family.device)
-        with self.family.use("reward") as model:
-            hidden = hidden_states(model, batch.ids)
-            last = hidden[torch.arange(len(hidden)), batch.last]
-        return self.family.apply_head(self.head, last)
+        lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+        parts, order = [], []
+        for rows in by_length(lengths, self.family.token_budget):
+            batch = pad(
+                [prompts[i] for i in rows],
+                [responses[i] for i in rows],
+                self.family.pad_id,
+                self.family.device,
+            )
+            with self.family.use("reward") as model:
+                hidden = hidden_states(model, batch.ids)
+                last = hidden[torch.arange(len(hidden)), batch.last]
+            parts.append(self.family.apply_head(self.head, last))
+            order += rows
+        place = torch.tensor(order).argsort()  # where each sequence went
+        return torch.cat(parts)[place.to(self.family.device)]
 
     @torch.no_grad()
-    def score(
-        self, prompts: Sequence[list[int]], responses: Sequence[list[int]], token_budget: int = 8192
-    ) -> Tensor:
-        """Normalised scores (N,) on the CPU; the same alone or in a batch."""
-        scores = torch.empty(len(responses))
-        lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
-        for rows in by_length(lengths, token_budget):
-            scores[rows] = self.raw([prompts[i] for i in rows], [responses[i] for i in rows]).float().cpu()
-        return (scores - self.mean) / self.std
+    def score(self, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> Tensor:
+        """Normalised scores (N,) on the CPU."""
+        return (self.raw(prompts, responses).float().cpu() - self.mean) / self.std
 
     def score_texts(self, prompts: Sequence[str], responses: Sequence[str]) -> Tensor:
         """Normalised scores of texts (N,)."""

@@ -439,7 +439,8 @@ def main() -> None:
         _end_with_parent()
     try:
         config = WorkerConfig.from_dict(json.loads(arguments.config))
-        torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) - 1))
+        if config.threads:
+            torch.set_num_threads(config.threads)
         store = open_store(arguments.run_dir)
         worker = Worker(store, arguments.run_dir, config)
         worker.beat("starting", "loading the model")

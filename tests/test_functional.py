@@ -52,7 +52,15 @@ def test_both_kl_estimators_average_to_the_kl_and_k3_is_never_negative():
     assert (p * k1).sum() == pytest.approx(exact.item(), abs=1e-12)
     assert (p * k3).sum() == pytest.approx(exact.item(), abs=1e-12)
     assert (k3 >= 0).all()
-    assert (k1 < 0).any()  # why k1 is not for reports
+    assert (k1 < 0).any()  # of one token; not on average
+
+
+def test_one_outlier_triples_k3_and_hardly_moves_k1():
+    logprobs = torch.full((64, 10), -1.0)
+    ref_logprobs = logprobs - 0.3  # 3 nats a response
+    ref_logprobs[0, 0] = logprobs[0, 0] + 6.0
+    assert f.kl_k3(logprobs, ref_logprobs).sum(1).mean() > 6.0
+    assert f.kl_k1(logprobs, ref_logprobs).sum(1).mean() == pytest.approx(3.0, abs=0.2)
 
 
 def test_token_rewards_put_the_score_on_the_last_token():

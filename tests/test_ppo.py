@@ -11,6 +11,7 @@ from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
 from rlhf.models import load_family
 from rlhf.ppo import (
     AdaptiveKL,
+    Average,
     Learner,
     PPOConfig,
     Rollout,
@@ -164,6 +165,25 @@ def test_kl_over_its_stop_ends_training_and_keeps_the_best_checkpoint(tiny_model
     assert "over the limit of 1" in updates[-1].stop
     kept = evaluate_policy(family, model, prompts[:32], config, 0)
     assert kept["heldout/kl"] <= 1.0
+
+
+def test_the_average_forgets_its_start_follows_what_comes_and_leaves_old_states_alone():
+    start = {"weight": torch.tensor([100.0]), "steps": torch.tensor([0])}
+    average = Average(start, decay=0.85)
+    average.add({"weight": torch.tensor([1.0]), "steps": torch.tensor([1])})
+    first = average.state
+    assert first["weight"].item() == pytest.approx(0.25 * 100 + 0.75 * 1)
+    for step in range(2, 30):
+        average.add({"weight": torch.tensor([1.0 + (-1.0) ** step]), "steps": torch.tensor([step])})
+    assert average.state["weight"].item() == pytest.approx(1.0, abs=0.1)  # of a policy that jumps 0, 2, 0, 2
+    assert average.state["steps"].item() == 29
+    assert (start["weight"].item(), first["weight"].item()) == (100.0, 25.75)
+
+
+def test_without_decay_the_average_is_the_policy_itself():
+    average = Average({"weight": torch.tensor([5.0])}, decay=0.0)
+    average.add({"weight": torch.tensor([1.0])})
+    assert average.state["weight"].item() == 1.0
 
 
 def test_the_kl_coefficient_rises_above_the_target_and_falls_below_it():
