@@ -29,6 +29,7 @@ LEVELS = {
     "rlhf.models": 0,
     "labeling.store": 1,
     "rlhf.generate": 1,
+    "rlhf.likelihood": 1,
     "rlhf.reward_model": 1,
     "rlhf.checkpoint": 1,
     "labeling": 2,

@@ -79,13 +79,15 @@ def test_an_update_that_sees_another_policy_is_refused(tiny_model):
         update(Learner.start(family, model, SHORT), data, 0.05, SHORT, random.Random(0))
 
 
-def test_the_value_of_the_last_token_starts_as_the_score_of_the_text_before_it(tiny_model):
+def test_the_value_of_the_last_token_starts_as_what_the_reward_models_trunk_says_of_the_text_before_it(
+    tiny_model,
+):
     family, model, prompts = setup(tiny_model)
     model.mean, model.std = 0.3, 2.0
     data = draw(family, model, prompts)
     row = int(data.mask.sum(1).argmax())
     cut = data.responses[row][:-1]
-    expected = model.score([data.prompts[row]], [cut])[0]
+    expected = (model.trunk_scores([data.prompts[row]], [cut])[0].detach() - 0.3) / 2.0
     assert data.values[row, len(cut)].item() == pytest.approx(expected.item(), abs=1e-4)
 
 
@@ -95,6 +97,17 @@ def test_a_response_without_eos_gets_the_fixed_low_score(tiny_model):
     data = draw(family, model, prompts)
     assert not data.finished.all()
     assert (data.scores[~data.finished] == SHORT.missing_eos_score).all()
+
+
+def test_what_a_token_earns_early_is_taken_from_the_last_reward(tiny_model):
+    family, model, prompts = setup(tiny_model)
+    data = draw(family, model, prompts)
+    assert data.early.abs().max() > 0.01  # likelihood goes with length, which was preferred
+    rewards = data.rewards(kl_coef=0.0)
+    assert torch.allclose(rewards.sum(1), data.scores, atol=1e-4)
+    last = data.mask.sum(1) - 1
+    before = torch.arange(data.mask.shape[1]) < last.unsqueeze(1)
+    assert torch.equal(rewards[before], data.early[before])
 
 
 def taste_for_length(family, longest_first):

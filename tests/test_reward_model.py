@@ -1,9 +1,21 @@
+"""The reward model: planted preferences are learned, scores are comparable, nothing depends on the batch."""
+
+import random
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from data.preferences import RankedResponses, pairs, split_by_prompt
+from rlhf.likelihood import token_logprobs
 from rlhf.models import load_family
-from rlhf.reward_model import RewardModel, RewardModelConfig, measure_accuracy, train_reward_model
+from rlhf.reward_model import (
+    LikelihoodTerm,
+    RewardModel,
+    RewardModelConfig,
+    measure_accuracy,
+    train_reward_model,
+)
 
 
 def rankings(count, *, longest_first, start=0):
@@ -27,7 +39,8 @@ def train(family, data, seed=0):
 def test_a_planted_preference_and_its_opposite_are_learned(tiny_model, tuning, longest_first):
     family = load_family(tiny_model, tuning=tuning, device="cpu", lora_rank=8)
     model, losses = train(family, rankings(48, longest_first=longest_first))
-    assert losses[-1] < 0.5 < losses[0]
+    assert losses[-1] < 0.5
+    assert losses[-1] < losses[0]
     heldout = measure_accuracy(model, rankings(16, longest_first=longest_first, start=100))
     assert heldout.accuracy > 0.9
     assert heldout.pairs == 48
@@ -39,6 +52,72 @@ def test_a_planted_preference_and_its_opposite_are_learned(tiny_model, tuning, l
 def trained(tiny_model):
     family = load_family(tiny_model, tuning="full", device="cpu")
     return train(family, rankings(24, longest_first=True))[0]
+
+
+def guesses(family, count, start=0):
+    """Responses of random letters, ranked by how likely the reference finds them."""
+    letters, made = random.Random(start), []
+    for i in range(start, start + count):
+        responses = tuple("".join(letters.choices("abcdefgh", k=8)) for _ in range(3))
+        encoded = [RewardModel(family).encode(f"prompt {i}", text) for text in responses]
+        logprobs = token_logprobs(family, "reference", [p for p, _ in encoded], [r for _, r in encoded])
+        order = logprobs.sum(1).argsort(descending=True).argsort()
+        made.append(RankedResponses(f"prompt {i}", responses, tuple((order + 1).tolist())))
+    return made
+
+
+def test_token_logprobs_are_those_of_the_model(tiny_model):
+    family = load_family(tiny_model, tuning="full", device="cpu")
+    prompts, responses = [[5, 6, 7], [8]], [[9, 1], [10, 11, 12, 1]]
+    found = token_logprobs(family, "reference", prompts, responses)
+    for prompt, response, logprobs in zip(prompts, responses, found, strict=True):
+        with family.use("reference") as model, torch.no_grad():
+            logits = model(input_ids=torch.tensor([[*prompt, *response]])).logits[0]
+        own = logits.log_softmax(-1)[len(prompt) - 1 : -1].gather(1, torch.tensor(response).unsqueeze(1))
+        assert logprobs[: len(response)].tolist() == pytest.approx(own.squeeze(1).tolist(), abs=1e-4)
+        assert (logprobs[len(response) :] == 0).all()
+
+
+def test_the_likelihood_is_the_sum_and_the_least_and_each_token_gets_its_part():
+    term = LikelihoodTerm(torch.tensor([2.0, 3.0]), torch.tensor([-4.0, -1.0]), torch.tensor([4.0, 1.0]))
+    logprobs = torch.tensor([[-1.0, -2.0, -1.0], [-4.0, 0.0, 0.0]])
+    assert term(logprobs).tolist() == [2 * 0 + 3 * -1, 2 * 0 + 3 * -3]
+    parts = term.by_token(logprobs)
+    assert parts.tolist() == [[-0.5, -2 * 0.5 - 2 * 3, -0.5], [-4 * 0.5 - 4 * 3, 0, 0]]
+    constant = (parts.sum(1) - term(logprobs)).tolist()
+    assert constant[0] == pytest.approx(constant[1])
+
+
+def test_a_taste_for_what_the_reference_is_sure_of_is_found_without_touching_the_trunk(tiny_model):
+    family = load_family(tiny_model, tuning="full", device="cpu")
+    model = RewardModel(family)
+    model.reset(0)
+    torch.nn.init.zeros_(model.head.weight)
+    assert list(train_reward_model(model, guesses(family, 40), RewardModelConfig(epochs=0), 0)) == []
+    assert model.likelihood.weights[0] > 1
+    assert measure_accuracy(model, guesses(family, 20, start=100)).accuracy > 0.95
+
+
+def test_where_likelihood_says_nothing_its_weights_stay_near_zero(tiny_model):
+    family = load_family(tiny_model, tuning="full", device="cpu")
+    luck = random.Random(0)
+    shuffled = [
+        RankedResponses(r.prompt, r.responses, tuple(luck.sample(r.ranks, 3))) for r in guesses(family, 120)
+    ]
+    model = RewardModel(family)
+    model.reset(0)
+    for _ in train_reward_model(model, shuffled, RewardModelConfig(epochs=0), 0):
+        pass
+    assert model.likelihood.weights.abs().max() < 0.35
+
+
+def test_a_folder_without_a_likelihood_loads(trained, tiny_model, tmp_path):
+    trained.save(tmp_path / "reward")
+    file = tmp_path / "reward" / "reward_head.safetensors"
+    save_file({k: v for k, v in load_file(file).items() if k != "likelihood"}, file)
+    again = RewardModel(load_family(tiny_model, tuning="full", device="cpu"))
+    again.load(tmp_path / "reward")
+    assert again.likelihood.weights.tolist() == [0, 0]
 
 
 def test_normalised_on_the_reference(trained):
