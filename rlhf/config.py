@@ -25,7 +25,7 @@ class WorkerConfig:
     tuning: str = setting("auto", "full, lora, or auto (full below 50M parameters).")
     lora_rank: int = setting(16, "Rank of the LoRA adapters.")
     device: str = setting("auto", "auto (CUDA, else MPS, else CPU), cuda, mps or cpu.")
-    threads: int = setting(0, "CPU threads for torch; 0: as many as torch chooses. The page comes first.")
+    threads: int = setting(0, "CPU threads for torch; 0: all cores but one, and at least two.")
     responses: int = setting(4, "Responses per task, 2 to 4.")
     rankings_per_round: int = setting(64, "New rankings that start a round.")
     open_tasks: int = setting(16, "Tasks kept ready ahead of the annotators.")

@@ -17,6 +17,11 @@ from rlhf.worker import Worker
 BETTER = Outcome(True, "better", {"score_after": 1.0})
 
 
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 2), (3, 2), (4, 3), (16, 15)])
+def test_the_worker_leaves_a_core_to_the_page_where_there_are_enough(cores, threads):
+    assert module._threads(cores) == threads
+
+
 @pytest.fixture
 def config(tiny_model, tmp_path):
     prompts = tmp_path / "prompts.txt"
