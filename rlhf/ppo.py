@@ -6,7 +6,7 @@ the KL coefficient. It follows LHP (Ziegler 2019) and N+ (Huang 2024, "The N+ Im
 with PPO"), with these choices:
 
 1. The value function has a trunk of its own, started from the reward model's (N+ detail 5), so that it
-   knows from the first what a finished response is worth; then it is warmed up on one large rollout.
+   knows from the first what that trunk makes of a whole response; then it is warmed up on one large rollout.
 2. Old log-probabilities are computed by the same forward pass as in the update, not taken from the decode
    loop: same padding, same dtype, same temperature. The first ratio is therefore 1, and that is asserted.
 3. A response that did not end with EOS gets a fixed low score (N+ detail 9), so endless responses never pay.
@@ -18,9 +18,10 @@ with PPO"), with these choices:
    the rest.
 6. What is judged and kept is a moving average of the policy's weights, not the policy of the moment
    (Polyak 1992; for RLHF, Ramé 2024, "WARP"): updates of 64 responses wander, and the average keeps what they
-   have in common. Three rounds, two seeds: win rate .63 and .71 without it, .74 and .76 with it.
+   have in common. Win rate after three rounds of 200 `helpful` rankings in all, 300 held-out prompts, seeds 0
+   and 1 (intervals +-.05): .63 and .71 without it, .74 and .76 with it.
 7. The part of a score that is due to single tokens (`reward_model.Assessment.early`) is paid where it arises,
-   the rest at the last token. The sum is the same; .73 and .77 when all came last, .80 and .78 so.
+   the rest at the last token. The sum is the same; measured as in 6, .80 and .78 instead of .73 and .77.
 8. Left out: entropy bonus, reward clipping, pre-training loss.
 
 Nothing here knows of SQLite or of a web page: text in, tensors, updates out.

@@ -10,7 +10,7 @@ The score has a second part: how likely the reference finds the response, by two
 same rankings before the trunk learns the rest. A language model knows more about what is true than two
 hundred rankings can teach: what it is sure of is mostly right (Kadavath 2022, "Language Models (Mostly) Know
 What They Know"). On the starter, 200 rankings with 10 % noise: the trunk alone orders 73 % of clean held-out
-(right, wrong) pairs as they should be, with the likelihood 84 to 86 %; the best of 8 responses by the score
+(right, wrong) pairs as they should be, with the sum beside it 84 to 86 %; the best of 8 responses by score
 wins 71 to 76 % against SFT, with the likelihood 78 to 79 %. Where likelihood says nothing about what people
 want, its weights stay near 0. It is a sum over tokens, so PPO is paid it token by token (`Assessment.early`).
 
