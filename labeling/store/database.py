@@ -4,7 +4,9 @@ Rules, each measured with four processes writing (an ordinary `with db.atomic()`
 
 - A write transaction begins IMMEDIATE. A deferred one starts as a reader, and SQLite refuses at once, timeout
   or not, to turn a reader into a writer while another process writes.
-- WAL, so that readers and the one writer do not wait for each other.
+- WAL, so that readers and the one writer do not wait for each other. Turning a new file to it is tried again
+  while another process has the file, since for this step SQLite never waits: of 150 new files that four
+  processes opened at the same moment, 38 were refused to at least one.
 - synchronous=FULL: each commit reaches the disk before it is acknowledged. NORMAL, usual with WAL, may lose
   the last commits when the power goes, and a ranking that was acknowledged is never lost.
 - foreign_keys=on at every open; SQLite's default is off and is not kept in the file.
@@ -69,8 +71,7 @@ class File:
         try:
             conn.execute("pragma foreign_keys = on")
             conn.execute("pragma synchronous = full")
-            mode = conn.execute("pragma journal_mode = wal").fetchone()[0]
-            if mode != "wal":
+            if _use_wal(conn) != "wal":
                 raise StoreError(f"{self.path} cannot be shared by two processes there (a network drive?).")
         except BaseException:
             conn.close()
@@ -206,6 +207,19 @@ def open_file(file: File, *, create: bool, migrate: bool) -> None:
     except BaseException:
         file.close()
         raise
+
+
+def _use_wal(conn: sqlite3.Connection) -> str:
+    """Turn the file to WAL, waiting for others as for any lock; return the mode it is in."""
+    give_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return conn.execute("pragma journal_mode = wal").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the low byte, of any kind of busy
+            if not busy or time.monotonic() > give_up:
+                raise
+        time.sleep(0.01)
 
 
 def now() -> float:
