@@ -25,7 +25,9 @@ class WorkerConfig:
     tuning: str = setting("auto", "full, lora, or auto (full below 50M parameters).")
     lora_rank: int = setting(16, "Rank of the LoRA adapters.")
     device: str = setting("auto", "auto (CUDA, else MPS, else CPU), cuda, mps or cpu.")
-    threads: int = setting(0, "CPU threads for torch; 0: all cores but one, and at least two.")
+    threads: int = setting(
+        0, "CPU threads for torch; 0: OMP_NUM_THREADS if set, else all cores but one, at least two."
+    )
     responses: int = setting(4, "Responses per task, 2 to 4.")
     rankings_per_round: int = setting(64, "New rankings that start a round.")
     open_tasks: int = setting(16, "Tasks kept ready ahead of the annotators.")
@@ -34,7 +36,7 @@ class WorkerConfig:
     max_prompt_tokens: int = setting(512, "Longer prompts are refused when they are read.")
     ppo_updates: int = setting(18, "PPO updates per round, at most.")
     ppo_episodes: int = setting(64, "Responses sampled per PPO update.")
-    kl_coef: float = setting(0.2, "Coefficient of the KL penalty against the SFT reference.")
+    kl_coef: float = setting(0.1, "Coefficient of the KL penalty against the SFT reference.")
     kl_stop: float = setting(10.0, "KL against the reference, in nats per response, at which PPO stops.")
     seed: int = setting(0, "Seed of prompts, sampling and training.")
 

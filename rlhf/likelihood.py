@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from rlhf import functional as f
 from rlhf.batching import Padded, by_length, pad
@@ -17,17 +18,34 @@ def response_logprobs(
 
     Logits are computed for response positions only: those of the prompt are never needed.
     """
-    first = int(batch.positions.min())
     with family.use(role) as model:
-        width = batch.ids.shape[1]
-        logits = model(input_ids=batch.ids, use_cache=False, logits_to_keep=width - first).logits
-    index = (batch.positions - first).unsqueeze(-1).expand(-1, -1, logits.shape[-1])
-    logits = logits.gather(1, index)
+        logits = _response_logits(model, batch)
     logprobs = f.logprobs_of(logits, batch.tokens, temperature)
     if not entropy:
         return logprobs, None
     with torch.no_grad():
         return logprobs, f.entropy_of(logits, temperature)
+
+
+def _response_logits(model: PreTrainedModel, batch: Padded) -> Tensor:
+    """Logits that predict each response token (B, R, V); those of the prompt are never computed."""
+    first, width = int(batch.positions.min()), batch.ids.shape[1]
+    logits = model(input_ids=batch.ids, use_cache=False, logits_to_keep=width - first).logits
+    return logits.gather(1, (batch.positions - first).unsqueeze(-1).expand(-1, -1, logits.shape[-1]))
+
+
+def response_states(model: PreTrainedModel, batch: Padded) -> tuple[Tensor, Tensor]:
+    """From one pass: the last hidden state of each response token (B, R, hidden) in float32, and the logits
+    that predict it (B, R, V).
+    """
+    seen: list[Tensor] = []
+    hook = model.base_model.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0]))
+    try:
+        logits = _response_logits(model, batch)
+    finally:
+        hook.remove()
+    own = (batch.positions + 1).clamp(max=batch.ids.shape[1] - 1)
+    return seen[0].float().gather(1, own.unsqueeze(-1).expand(-1, -1, seen[0].shape[-1])), logits
 
 
 @torch.no_grad()

@@ -448,7 +448,8 @@ def main() -> None:
         _end_with_parent()
     try:
         config = WorkerConfig.from_dict(json.loads(arguments.config))
-        torch.set_num_threads(config.threads or _threads(os.cpu_count() or 1))
+        if config.threads or "OMP_NUM_THREADS" not in os.environ:  # which torch has read already
+            torch.set_num_threads(config.threads or _threads(os.cpu_count() or 1))
         store = open_store(arguments.run_dir)
         worker = Worker(store, arguments.run_dir, config)
         worker.beat("starting", "loading the model")

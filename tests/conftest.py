@@ -4,17 +4,11 @@ import os
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Tests run in two processes, and some start a worker: torch's threads would wait for each other's cores.
+# Before torch is imported, and inherited by whatever the tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-
-
-@pytest.fixture(scope="session", autouse=True)
-def few_threads():
-    """Two cores at most: torch on more threads than cores is many times slower."""
-    if "torch" in __import__("sys").modules:
-        import torch
-
-        torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 
 @pytest.fixture(scope="session")

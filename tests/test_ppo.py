@@ -8,7 +8,7 @@ import torch
 from data.preferences import RankedResponses
 from data.starter.prompts import train_prompts
 from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
-from rlhf.models import load_family
+from rlhf.models import hidden_states, load_family
 from rlhf.ppo import (
     AdaptiveKL,
     Average,
@@ -79,15 +79,15 @@ def test_an_update_that_sees_another_policy_is_refused(tiny_model):
         update(Learner.start(family, model, SHORT), data, 0.05, SHORT, random.Random(0))
 
 
-def test_the_value_of_the_last_token_starts_as_what_the_reward_models_trunk_says_of_the_text_before_it(
-    tiny_model,
-):
+def test_the_value_starts_as_what_the_reward_models_head_makes_of_the_text_so_far(tiny_model):
     family, model, prompts = setup(tiny_model)
     model.mean, model.std = 0.3, 2.0
     data = draw(family, model, prompts)
     row = int(data.mask.sum(1).argmax())
     cut = data.responses[row][:-1]
-    expected = (model.trunk_scores([data.prompts[row]], [cut])[0].detach() - 0.3) / 2.0
+    with family.use("reward") as trunk, torch.no_grad():
+        last = hidden_states(trunk, torch.tensor([[*data.prompts[row], *cut]]))[0, -1]
+        expected = (model.head(last) - 0.3) / 2.0
     assert data.values[row, len(cut)].item() == pytest.approx(expected.item(), abs=1e-4)
 
 
@@ -141,7 +141,10 @@ def taste_for_length(family, longest_first):
 def test_the_starter_follows_a_planted_preference_and_its_opposite(tuning, longest_first):
     family = load_family("starter", tuning=tuning, device="cpu", lora_rank=8)
     model, ids, sampling = taste_for_length(family, longest_first)
-    config = PPOConfig(updates=8, episodes=32, minibatch=8, kl_coef=0.02, evaluate_every=4, sampling=sampling)
+    config = PPOConfig(
+        updates=8, episodes=32, minibatch=8, warmup_episodes=32, kl_coef=0.02, evaluate_every=4,
+        sampling=sampling,
+    )  # fmt: skip
     family.copy("reference", "policy")
     before = evaluate_policy(family, model, ids[64:], config, 7, role="reference")
     updates = list(train_ppo(family, model, ids, ids[:32], config, 0))

@@ -8,8 +8,9 @@ from safetensors.torch import load_file, save_file
 
 from data.preferences import RankedResponses, pairs, split_by_prompt
 from rlhf.likelihood import token_logprobs
-from rlhf.models import load_family
+from rlhf.models import hidden_states, load_family
 from rlhf.reward_model import (
+    LOG_RATIO,
     LikelihoodTerm,
     RewardModel,
     RewardModelConfig,
@@ -111,13 +112,30 @@ def test_where_likelihood_says_nothing_its_weights_stay_near_zero(tiny_model):
     assert model.likelihood.weights.abs().max() < 0.35
 
 
-def test_a_folder_without_a_likelihood_loads(trained, tiny_model, tmp_path):
+def test_a_folder_of_another_version_is_refused_and_changes_nothing(trained, tiny_model, tmp_path):
     trained.save(tmp_path / "reward")
     file = tmp_path / "reward" / "reward_head.safetensors"
-    save_file({k: v for k, v in load_file(file).items() if k != "likelihood"}, file)
+    save_file({k: v for k, v in load_file(file).items() if k != "log_ratio"}, file)
     again = RewardModel(load_family(tiny_model, tuning="full", device="cpu"))
-    again.load(tmp_path / "reward")
-    assert again.likelihood.weights.tolist() == [0, 0]
+    before = again.score_texts(["p"], ["a response"])
+    with pytest.raises(ValueError, match="the next round makes a new one"):
+        again.load(tmp_path / "reward")
+    assert torch.equal(again.score_texts(["p"], ["a response"]), before)
+
+
+def test_the_trunks_score_is_the_heads_and_the_log_ratio_of_each_token(trained):
+    prompts, responses = [[5, 6, 7], [8]], [[9, 1], [10, 11, 12, 1]]
+    family = trained.family
+    reference = token_logprobs(family, "reference", prompts, responses)
+    scores, ratios = trained.trunk_scores(prompts, responses, reference)
+    own = token_logprobs(family, "reward", prompts, responses)
+    assert torch.allclose(ratios, LOG_RATIO * (own - reference), atol=1e-4)
+    assert ratios.abs().max() > 0.01  # the trunk has learned something
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        with family.use("reward") as model:
+            hidden = hidden_states(model, torch.tensor([[*prompt, *response]]))[0, len(prompt) :]
+        expected = trained.head(hidden.mean(0)).item() + ratios[row].sum().item()
+        assert scores[row].item() == pytest.approx(expected, abs=1e-4)
 
 
 def test_normalised_on_the_reference(trained):
