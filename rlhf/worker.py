@@ -131,8 +131,13 @@ class Worker:
     def _load_scores(self, version: int) -> None:
         """Bring the reward model that trained a policy into memory; the reference has none."""
         self.viewer.scores_ready = False
-        if version:
+        if not version:
+            return
+        try:
             self.reward_model.load(checkpoint.policy_folder(self.run_dir, version) / "reward")
+        except ValueError as error:  # of another version: no scores until the next round, all else as ever
+            print(error, flush=True)
+        else:
             self.viewer.scores_ready = True
 
     # -- the loop --------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from labeling.store import StoreError, open_store
 from rlhf import worker as module
@@ -198,6 +199,19 @@ def test_scores_are_there_after_a_round_that_ended_without_a_policy(start, monke
     assert worker.store.round(2).state in ("rejected", "failed", "stopped")
     assert worker.viewer.scores_ready
     assert worker.reward_model.head.weight.equal(head)
+
+
+def test_a_policy_whose_reward_model_is_of_another_version_goes_on_without_scores(start, capsys):
+    worker = start()
+    policy = publish(worker)
+    file = worker.run_dir / policy.path / "reward" / "reward_head.safetensors"
+    save_file({k: v for k, v in load_file(file).items() if k != "log_ratio"}, file)
+    again = start()
+    assert again.version == policy.version
+    assert not again.viewer.scores_ready
+    assert "the next round makes a new one" in capsys.readouterr().out
+    fill_up(again)
+    assert again.store.open_tasks(policy.version) > 0
 
 
 def test_a_round_is_published_with_its_samples_or_not_at_all(start, monkeypatch):
