@@ -12,7 +12,8 @@ from rlhf import worker as module
 from rlhf.arena import evaluate_versions
 from rlhf.config import WorkerConfig
 from rlhf.models import ModelError
-from rlhf.round import Outcome, Progress
+from rlhf.ppo import PPOConfig
+from rlhf.round import Outcome, Progress, RoundConfig
 from rlhf.worker import Worker
 
 BETTER = Outcome(True, "better", {"score_after": 1.0})
@@ -78,6 +79,13 @@ def ask(worker, name, argument=None):
     worker.store.add_command(name, argument)
     worker.obey()
     return worker.store.commands()[0]["outcome"]
+
+
+def test_a_round_is_set_up_as_asked_and_else_as_ppo_is_by_itself(start):
+    assert start().round_config() == RoundConfig(ppo=PPOConfig(sampling=start().sampling))
+    asked = start(ppo_updates=5, ppo_episodes=32, kl_coef=0.3, kl_stop=7.0).round_config().ppo
+    assert (asked.updates, asked.episodes, asked.warmup_episodes) == (5, 32, 64)
+    assert (asked.kl_coef, asked.kl_stop) == (0.3, 7.0)
 
 
 def ends_with(monkeypatch, *events):
