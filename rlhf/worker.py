@@ -270,8 +270,7 @@ class Worker:
         ppo = PPOConfig(
             updates=config.ppo_updates,
             episodes=config.ppo_episodes,
-            warmup_episodes=2
-            * config.ppo_episodes,  # as by itself: smaller batches are asked for to save time
+            warmup_episodes=2 * config.ppo_episodes,  # PPOConfig's own proportion
             kl_coef=config.kl_coef,
             kl_stop=config.kl_stop,
             sampling=self.sampling,
