@@ -14,7 +14,8 @@ with PPO"), with these choices:
    scale, which the reward model's normalisation has just fixed.
 5. The KL coefficient is 0.1 and rounds are short. On the starter, 0.2, 0.1 and 0.05 gave win rates of .709,
    .747 and .736 (seed 0), 0.2 and 0.1 .777 and .826 (seed 2), after three rounds of 200 `helpful` rankings
-   in all, on 640 held-out prompts, with a reward model close to today's.
+   in all, on 640 held-out prompts, with a reward model close to today's: chosen on one or two runs each,
+   whose intervals (+-.03) overlap between neighbours.
 6. What is judged and kept is a moving average of the policy's weights, not the policy of the moment
    (Polyak 1992; for RLHF, Ramé 2024, "WARP"): updates of 64 responses wander, and the average keeps what they
    have in common. Win rate after three rounds of 200 `helpful` rankings in all, 300 held-out prompts, seeds 0

@@ -15,12 +15,14 @@ reference's own responses score mean 0 and standard deviation 1 (Ziegler 2019): 
 the same in every round, and the curves of successive reward models can be compared.
 
 Why part 2. A policy that no longer goes along with harm gives people no pair about harm to rank, but many in
-which a needless refusal loses. From such rankings the head alone learns "refusals are bad", whatever the
-prompt, and the next policy goes along with harm again. What a language model learns at the token where it
-decides to refuse stays with prompts like that one. Of the rankings of three runs on the starter (160 each, of
-three policies in turn, 10 % noise), it made of 100 pairs with a refusal of harm and a going along 63 come out
-right, after 29 of the head alone at the last token; of all other pairs 82 and 83. Parts 2 and 3 are sums over
-tokens, so PPO is paid them token by token (`Assessment.early`; Zhong 2024, "DPO Meets PPO").
+which a needless refusal loses. From such rankings a head alone tends to learn "refusals are bad", whatever
+the prompt, and the next policy goes along with harm again. Measured on the reference's responses to other
+prompts, reward models of 160 rankings from each of three runs on the starter (three policies in turn, 10 %
+noise): pairs of a refusal of harm and a going along ordered right .41, .52, .50 by a head at the last token
+with part 3, .60, .83, .69 by all three parts; all other pairs .85, .87, .83 and .82, .77, .82. So it buys
+harm with a little of the rest; the variant was picked from about twenty on these same prompts, and that it
+keeps refusals apart by prompt is a reading of the figures, not proved. Parts 2 and 3 are sums over tokens, so
+PPO is paid them token by token (`Assessment.early`; Zhong 2024, "DPO Meets PPO").
 
 `train_reward_model` is a generator of steps, so that the worker can serve annotators between any two.
 """

@@ -81,13 +81,6 @@ def ask(worker, name, argument=None):
     return worker.store.commands()[0]["outcome"]
 
 
-def test_a_round_is_set_up_as_asked_and_else_as_ppo_is_by_itself(start):
-    assert start().round_config() == RoundConfig(ppo=PPOConfig(sampling=start().sampling))
-    asked = start(ppo_updates=5, ppo_episodes=32, kl_coef=0.3, kl_stop=7.0).round_config().ppo
-    assert (asked.updates, asked.episodes, asked.warmup_episodes) == (5, 32, 64)
-    assert (asked.kl_coef, asked.kl_stop) == (0.3, 7.0)
-
-
 def ends_with(monkeypatch, *events):
     """Have every round go through these events, exceptions among them raised."""
 
@@ -101,6 +94,13 @@ def ends_with(monkeypatch, *events):
 
 
 STEP = Progress("reward_model", "training", 1, {"reward_model/loss": 0.5})
+
+
+def test_a_round_is_set_up_as_asked_and_else_as_ppo_is_by_itself(start):
+    assert start().round_config() == RoundConfig(ppo=PPOConfig(sampling=start().sampling))
+    asked = start(ppo_updates=5, ppo_episodes=32, kl_coef=0.3, kl_stop=7.0).round_config().ppo
+    assert (asked.updates, asked.episodes, asked.warmup_episodes) == (5, 32, 64)
+    assert (asked.kl_coef, asked.kl_stop) == (0.3, 7.0)
 
 
 # tasks
