@@ -77,7 +77,7 @@ create table publications (                   -- which policy answers, and since
 create table responses (
     id integer primary key,
     prompt_id integer not null references prompts (id),
-    policy_version integer not null references policies (version),
+    policy_version integer not null references policies (version),  -- who wrote it
     text text not null,
     tokens integer not null,                  -- without EOS
     finished integer not null check (finished in (0, 1)),   -- ended by EOS, not cut
@@ -89,7 +89,7 @@ create index responses_prompt on responses (prompt_id);
 create table tasks (
     id integer primary key,
     prompt_id integer not null references prompts (id),
-    policy_version integer not null references policies (version),
+    policy_version integer not null references policies (version),  -- whom it judges; others stand beside
     state text not null default 'open' check (state in ('open', 'ranked', 'skipped', 'retired')),
     leased_by integer references people (id),
     leased_until real,

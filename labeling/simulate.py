@@ -77,7 +77,7 @@ class SimulateConfig:
 
 @dataclass(frozen=True)
 class Summary:
-    """What was done: counts, and the mean score of what was shown, by policy version."""
+    """What was done: counts, and the mean score of what was shown, by the policy a task is there to judge."""
 
     rankings: int
     wanted: int
@@ -99,7 +99,7 @@ class Summary:
             f" ({self.tied_pairs}/{self.pairs} pairs tied, {wrong})."
         ]
         lines += [
-            f"  policy {version}: {self.by_policy[version]} rankings, mean score of the responses {mean:+.3f}"
+            f"  on policy {version}: {self.by_policy[version]} rankings, mean score of all shown {mean:+.3f}"
             for version, mean in sorted(self.mean_score.items())
         ]
         return "\n".join(lines + ([self.stopped] if self.stopped else []))

@@ -29,6 +29,9 @@ class WorkerConfig:
         0, "CPU threads for torch; 0: OMP_NUM_THREADS if set, else all cores but one, at least two."
     )
     responses: int = setting(4, "Responses per task, 2 to 4.")
+    reference_responses: int = setting(
+        2, "How many of them the SFT reference writes once another policy is published; half at most."
+    )
     rankings_per_round: int = setting(64, "New rankings that start a round.")
     open_tasks: int = setting(16, "Tasks kept ready ahead of the annotators.")
     temperature: float = setting(0.8, "Sampling temperature, for tasks and for PPO rollouts alike.")
@@ -43,6 +46,7 @@ class WorkerConfig:
     def __post_init__(self) -> None:
         checks = [
             (2 <= self.responses <= 4, "responses", "2 to 4"),
+            (self.reference_responses >= 0, "reference-responses", "0 or more"),
             (self.rankings_per_round >= 4, "rankings-per-round", "at least 4"),
             (self.open_tasks >= 1, "open-tasks", "at least 1"),
             (self.temperature > 0, "temperature", "above 0"),

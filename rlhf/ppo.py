@@ -22,7 +22,10 @@ with PPO"), with these choices:
    and 1 (intervals +-.05): .63 and .71 without it, .74 and .76 with it.
 7. The part of a score that is due to single tokens (`reward_model.Assessment.early`) is paid where it arises,
    the rest at the last token. The sum is the same; measured as in 6, .80 and .78 instead of .73 and .77.
-8. Left out: entropy bonus, reward clipping, pre-training loss.
+8. Beside the weights a factor on the logits is learned, with a rate of its own, see `logit_scale`. Win rate
+   after three rounds of 200 `helpful` rankings in all, 640 held-out prompts, seeds 10, 11, 12: .750, .774 and
+   .661 without it, .870, .862 and .696 with it and with responses of the reference in the tasks (`drafts`).
+9. Left out: entropy bonus, reward clipping, pre-training loss.
 
 Nothing here knows of SQLite or of a web page: text in, tensors, updates out.
 """
@@ -40,6 +43,7 @@ from rlhf.batching import Padded, by_length, pad
 from rlhf.config import setting
 from rlhf.generate import SamplingConfig, sample
 from rlhf.likelihood import response_logprobs
+from rlhf.logit_scale import LogitScale, logit_gains
 from rlhf.models import Family, hidden_states
 from rlhf.reward_model import RewardModel
 
@@ -52,6 +56,9 @@ class PPOConfig:
     inner_epochs: int = setting(2, "Passes over the responses of one update.")
     learning_rate: float = setting(4e-4, "Policy's rate for a model 256 wide; see Family.learning_rate.")
     value_learning_rate: float = setting(6e-4, "The value function's, likewise.")
+    logit_scale_learning_rate: float = setting(
+        0.02, "Rate of the logarithm of the factor on the policy's logits; 0: no factor."
+    )
     warmup_episodes: int = setting(128, "Responses that teach the value function before the first update.")
     warmup_epochs: int = setting(3, "Passes over them.")
     kl_coef: float = setting(0.1, "KL coefficient, at the start of a round when it adapts.")
@@ -206,6 +213,7 @@ class Learner:
     value_function: ValueFunction
     policy_optimizer: torch.optim.Optimizer
     value_optimizer: torch.optim.Optimizer
+    logit_scale: LogitScale | None
 
     @classmethod
     def start(cls, family: Family, reward_model: RewardModel, config: PPOConfig) -> "Learner":
@@ -218,11 +226,15 @@ class Learner:
         value = torch.optim.AdamW(
             value_function.parameters(), lr=rate(config.value_learning_rate), eps=1e-5, weight_decay=0.0
         )
-        return cls(family, value_function, policy, value)
+        with family.use("policy") as model:
+            gains = logit_gains(model) if config.logit_scale_learning_rate > 0 else []
+        scale = LogitScale(gains, config.logit_scale_learning_rate) if gains else None
+        return cls(family, value_function, policy, value, scale)
 
     def set_rates(self, share: float) -> None:
-        """Scale both learning rates for this update."""
-        for optimizer in (self.policy_optimizer, self.value_optimizer):
+        """Scale all learning rates for this update."""
+        optimizers = [self.policy_optimizer, self.value_optimizer]
+        for optimizer in [*optimizers, *([self.logit_scale.optimizer] if self.logit_scale else [])]:
             for group in optimizer.param_groups:
                 group.setdefault("peak", group["lr"])
                 group["lr"] = group["peak"] * share
@@ -319,6 +331,8 @@ def update(
         if stopped:
             break
     metrics = {name: sum(s[name] for s in steps) / len(steps) for name in steps[0]}
+    if learner.logit_scale:
+        metrics["policy/logit_scale"] = learner.logit_scale.value
     return metrics | {
         "value/explained_variance": explained,
         "policy/inner_steps": float(len(steps)),
@@ -371,6 +385,8 @@ def _step(
         watch |= {"policy/loss": loss.detach(), "value/loss": value_loss.detach()}
         for name, number in watch.items():
             total[name] = total.get(name, 0.0) + float(number) * share
+    if learner.logit_scale:  # first: clipping would change the gradient that it reads
+        learner.logit_scale.step()
     for optimizer in (learner.policy_optimizer, learner.value_optimizer):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)

@@ -210,7 +210,7 @@ class Worker:
     # -- tasks -----------------------------------------------------------------------------------------
 
     def fill(self) -> int:
-        """Make a few tasks from the published policy; return how many."""
+        """Make a few tasks to judge the published policy by; return how many."""
         have = self.store.claimable_tasks(self.version)
         count = min(self.config.open_tasks - have, FILL if have else FIRST_FILL)
         if not self.in_round:
@@ -219,13 +219,17 @@ class Worker:
         # with a count that grows: a prompt that comes round again gets other responses
         seed = hash((self.config.seed, self.version, self.store.prompts_used())) & 0x7FFFFFFF
         texts = [p.text for p in prompts]
-        drafts = draw_drafts(self.family, "published", texts, self.config.responses, self.sampling, seed)
+        beside = min(self.config.reference_responses, self.config.responses // 2) if self.version else 0
+        drafts = draw_drafts(self.family, texts, self.config.responses, beside, self.sampling, seed)
         settings, made = {**vars(self.sampling), "seed": seed}, 0
+        written_by = {"reference": 0, "published": self.version}
         for number, (prompt, found) in enumerate(zip(prompts, drafts, strict=True)):
             if len(found) < 2:  # nothing to choose between
                 self.store.pass_over(prompt.id, self.version)
                 continue
-            responses = [NewResponse(d.text, d.tokens, d.finished, settings) for d in found]
+            responses = [
+                NewResponse(d.text, d.tokens, d.finished, settings, written_by[d.role]) for d in found
+            ]
             self.store.add_task(prompt.id, self.version, responses, seed=seed + number)
             made += 1
         if self.store.claimable_tasks(self.version) >= min(self.config.open_tasks, FILL):

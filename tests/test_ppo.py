@@ -21,7 +21,7 @@ from rlhf.ppo import (
     train_ppo,
     update,
 )
-from rlhf.reward_model import RewardModel, RewardModelConfig, train_reward_model
+from rlhf.reward_model import LikelihoodTerm, RewardModel, RewardModelConfig, train_reward_model
 
 # Random weights end a response with probability 1/260 a token, so "half the vocabulary is EOS" stands in for
 # a policy that knows how to stop; what is left is a policy whose length PPO can move.
@@ -157,6 +157,24 @@ def test_the_starter_follows_a_planted_preference_and_its_opposite(tuning, longe
         assert after["heldout/length"] < before["heldout/length"] * 0.95
     unchanged = evaluate_policy(family, model, ids[64:], config, 7, role="reference")
     assert unchanged == before  # the reference did not move
+
+
+@pytest.mark.parametrize("weight", [1.0, -1.0], ids=["sure", "unlikely"])
+def test_the_policy_speaks_more_or_less_surely_as_the_rankings_ask(weight):
+    family = load_family("starter", tuning="full", device="cpu")
+    ids = [encode_prompt(family.tokenizer, t) for t in train_prompts()[:64]]
+    model = RewardModel(family)
+    model.reset(0)
+    torch.nn.init.zeros_(model.head.weight)  # nothing counts but how likely the reference finds a response
+    model.likelihood = LikelihoodTerm(torch.tensor([weight, 0.0]), std=torch.tensor([10.0, 1.0]))
+    config = PPOConfig(
+        episodes=64, minibatch=8, learning_rate=0.0, sampling=SamplingConfig(temperature=0.8)
+    )  # fmt: skip
+    family.copy("reference", "policy")
+    learner = Learner.start(family, model, config)
+    data = rollout(family, model, learner.value_function, ids, config, torch.Generator().manual_seed(0))
+    factor = update(learner, data, 0.0, config, random.Random(0))["policy/logit_scale"]
+    assert factor > 1.05 if weight > 0 else factor < 0.95, factor
 
 
 def test_same_seed_repeats_and_two_seeds_differ(tiny_model):

@@ -131,13 +131,33 @@ def test_a_prompt_that_comes_again_gets_other_responses(start, monkeypatch):
     assert first != second
 
 
+@pytest.mark.parametrize(("responses", "beside", "expected"), [(4, 2, 2), (3, 2, 1), (2, 2, 1), (4, 0, 0)])
+def test_beside_a_better_policys_responses_stand_some_of_the_reference(start, responses, beside, expected):
+    worker = start(responses=responses, reference_responses=beside)
+    worker.fill()
+    publish(worker)
+    worker.fill()
+    rows = worker.store.rows(
+        """
+        select tasks.policy_version as task, responses.policy_version as response, count(*) as responses
+        from tasks join task_responses on task_id = tasks.id join responses on responses.id = response_id
+        group by tasks.id, responses.policy_version
+        """
+    )
+    of_the_reference = [row for row in rows if row["task"] == 0]
+    assert of_the_reference
+    assert {(row["response"], row["responses"]) for row in of_the_reference} == {(0, responses)}
+    of_policy_1 = {(row["response"], row["responses"]) for row in rows if row["task"] == 1}
+    assert of_policy_1 == {(1, responses - expected)} | ({(0, expected)} if expected else set())
+
+
 def test_a_policy_with_one_answer_to_everything_does_not_spin_or_keep_a_round_from_starting(
     start, monkeypatch
 ):
     worker = start()
     rank(worker, 4)
     worker.store.retire_tasks(other_than=9)
-    monkeypatch.setattr(module, "draw_drafts", lambda _f, _r, prompts, *_: [[] for _ in prompts])
+    monkeypatch.setattr(module, "draw_drafts", lambda _family, prompts, *_: [[] for _ in prompts])
     ends_with(monkeypatch, Outcome(False, "no", {}))
     assert worker.decide() == "fill"
     assert worker.step() == "fill"
@@ -151,7 +171,7 @@ def test_old_tasks_stay_until_new_ones_are_really_there(start, monkeypatch):
     fill_up(worker)
     publish(worker)
     with monkeypatch.context() as nothing:
-        nothing.setattr(module, "draw_drafts", lambda _f, _r, prompts, *_: [[] for _ in prompts])
+        nothing.setattr(module, "draw_drafts", lambda _family, prompts, *_: [[] for _ in prompts])
         for _ in range(3):
             worker.fill()
     assert worker.store.open_tasks(0) == 2

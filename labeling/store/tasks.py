@@ -39,6 +39,7 @@ class NewResponse:
     tokens: int
     finished: bool
     sampling: dict[str, Any] = field(default_factory=dict)
+    policy_version: int | None = None  # who wrote it; None: the task's policy
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ class Tasks(File):
     ) -> int:
         """Store the responses and an open task over them, in a shuffled order that never changes again.
 
+        policy_version: whom the task is there to judge; responses of another policy may stand beside.
         Shuffled here and not on the page: everybody sees the same A-D, and position bias can be measured.
         """
         if not 2 <= len(responses) <= MOST_RESPONSES:
@@ -130,7 +132,7 @@ class Tasks(File):
                 self.insert(
                     "responses",
                     prompt_id=prompt_id,
-                    policy_version=policy_version,
+                    policy_version=policy_version if (own := response.policy_version) is None else own,
                     text=response.text,
                     tokens=response.tokens,
                     finished=int(response.finished),

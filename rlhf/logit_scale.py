@@ -1,0 +1,68 @@
+"""How sharply the policy speaks, as one number that PPO learns beside the weights.
+
+What PPO looks for, the policy of the highest score minus beta x KL, is the reference times exp(score / beta)
+(Rafailov 2023, section 4). Where a part of the score is w x the reference's own log-likelihood, as in
+`reward_model`, that optimum holds the reference raised to the power 1 + w / beta: the same words, said more
+surely. All weights together would have to move far for it, and a short round at a small rate does not take
+them there; a factor on the logits gets there at once. Whether the rankings ask for it, and how much, PPO's
+gradient says: where people like the unlikely, the factor falls.
+
+It costs nothing to carry: logits are linear in what the last norm puts out, so the factor is multiplied
+into that norm's weights, and the policy stays a plain model that anything can load. Where the logits are not
+linear in them (a cap on the logits, a norm that adds 1 to its weights), and with LoRA, whose base is frozen,
+there is no factor.
+"""
+
+import math
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+
+class LogitScale:
+    """Multiplies the logits of a model through the weights of its last norm; call `step` after `backward`."""
+
+    def __init__(self, gains: list[nn.Parameter], learning_rate: float):
+        self.gains = gains
+        self.log = nn.Parameter(torch.zeros((), device=gains[0].device))
+        self.optimizer = torch.optim.Adam([self.log], lr=learning_rate, eps=1e-5)
+
+    @property
+    def value(self) -> float:
+        """The factor so far."""
+        return math.exp(float(self.log.detach()))
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the factor by what the gradient of all gains together says of it."""
+        self.log.grad = sum((p.grad * p).sum() for p in self.gains)
+        before = self.log.clone()
+        self.optimizer.step()
+        factor = (self.log - before).exp()
+        for p in self.gains:
+            p.mul_(factor)
+
+
+@torch.no_grad()
+def logit_gains(model: PreTrainedModel) -> list[nn.Parameter]:
+    """The weights that multiply the logits when they are multiplied, found by trying; [] when there are none.
+
+    Candidates are those of the trunk's last vector-sized module: the norm before the LM head.
+    """
+    width = model.get_input_embeddings().embedding_dim
+    norms = [
+        own
+        for module in model.base_model.modules()
+        if (own := list(module.parameters(recurse=False))) and all(p.shape == (width,) for p in own)
+    ]
+    if not norms or not all(p.requires_grad for p in norms[-1]):
+        return []
+    tokens = torch.tensor([[0, 1, 2]], device=norms[-1][0].device)
+    before = model(input_ids=tokens, use_cache=False).logits
+    for p in norms[-1]:
+        p.mul_(2)
+    after = model(input_ids=tokens, use_cache=False).logits
+    for p in norms[-1]:
+        p.div_(2)
+    return norms[-1] if torch.allclose(after, 2 * before, rtol=1e-3, atol=1e-3) else []

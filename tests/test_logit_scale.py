@@ -1,0 +1,61 @@
+"""The factor on the policy's logits: found where logits are linear in the last norm, and moved by PPO."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, GemmaConfig, GPT2Config, LlamaConfig, OPTConfig, Qwen2Config
+
+from rlhf.logit_scale import LogitScale, logit_gains
+from rlhf.models import load_family
+
+SMALL = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+LINEAR = {
+    "llama": LlamaConfig(**SMALL, intermediate_size=48),
+    "qwen2": Qwen2Config(**SMALL, intermediate_size=48, num_key_value_heads=1, tie_word_embeddings=True),
+    "gpt2": GPT2Config(vocab_size=60, n_embd=32, n_layer=2, n_head=2),
+}
+NOT_FOUND = {
+    "gemma": GemmaConfig(**SMALL, intermediate_size=48, head_dim=16, num_key_value_heads=2),  # 1 + weight
+    "opt": OPTConfig(**SMALL, ffn_dim=48, word_embed_proj_dim=32),  # its last norm is not made last
+}
+
+
+def make(config):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():  # as after training: not all ones and zeros
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return model
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_the_factor_multiplies_the_logits_and_nothing_else(name):
+    model = make(LINEAR[name])
+    tokens = torch.randint(0, 60, (2, 7))
+    before = model(tokens, output_hidden_states=True)
+    unchanged = {k: v.clone() for k, v in model.state_dict().items()}
+    gains = logit_gains(model)
+    assert gains
+    assert all(torch.equal(v, unchanged[k]) for k, v in model.state_dict().items())  # trying left no trace
+    scale = LogitScale(gains, learning_rate=0.1)
+    model(tokens).logits.pow(2).mean().backward()  # what makes this smaller is a smaller factor
+    scale.step()
+    assert scale.value == pytest.approx(torch.tensor(-0.1).exp().item(), rel=1e-3)
+    after = model(tokens, output_hidden_states=True)
+    assert torch.allclose(after.logits, scale.value * before.logits, atol=1e-4)
+    for now, then in zip(after.hidden_states[:-1], before.hidden_states[:-1], strict=True):
+        assert torch.equal(now, then)
+
+
+@pytest.mark.parametrize("name", NOT_FOUND)
+def test_where_logits_are_not_linear_in_the_last_norm_there_is_no_factor(name):
+    model = make(NOT_FOUND[name])
+    unchanged = {k: v.clone() for k, v in model.state_dict().items()}
+    assert logit_gains(model) == []
+    assert all(torch.equal(v, unchanged[k]) for k, v in model.state_dict().items())
+
+
+def test_a_frozen_base_has_none(tiny_model):
+    family = load_family(tiny_model, tuning="lora", device="cpu", lora_rank=4)
+    with family.use("policy") as model:
+        assert logit_gains(model) == []
