@@ -13,25 +13,35 @@ linear in them (a cap on the logits, a norm that adds 1 to its weights), and wit
 there is no factor.
 """
 
-import math
+from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 
 class LogitScale:
-    """Multiplies the logits of a model through the weights of its last norm; call `step` after `backward`."""
+    """Multiplies the logits of a model through the weights of its last norm; call `step` after `backward`.
 
-    def __init__(self, gains: list[nn.Parameter], learning_rate: float):
-        self.gains = gains
+    gains: those weights, `reference`: the same of the reference. limit: how many times as large they may
+    become. A policy that is sure of everything has nothing left to try, and people nothing to choose from.
+    """
+
+    def __init__(
+        self,
+        gains: Sequence[nn.Parameter],
+        reference: Sequence[Tensor],
+        learning_rate: float,
+        limit: float = float("inf"),
+    ):
+        self.gains, self.reference, self.limit = gains, _size(reference), limit
         self.log = nn.Parameter(torch.zeros((), device=gains[0].device))
         self.optimizer = torch.optim.Adam([self.log], lr=learning_rate, eps=1e-5)
 
     @property
     def value(self) -> float:
-        """The factor so far."""
-        return math.exp(float(self.log.detach()))
+        """The factor against the reference."""
+        return float(_size(self.gains) / self.reference)
 
     @torch.no_grad()
     def step(self) -> None:
@@ -39,9 +49,16 @@ class LogitScale:
         self.log.grad = sum((p.grad * p).sum() for p in self.gains)
         before = self.log.clone()
         self.optimizer.step()
+        room = (self.limit * self.reference / _size(self.gains)).log()
+        self.log.copy_(torch.minimum(self.log, before + room))
         factor = (self.log - before).exp()
         for p in self.gains:
             p.mul_(factor)
+
+
+def _size(gains: Sequence[Tensor]) -> Tensor:
+    """Euclidean norm of all of them together."""
+    return torch.stack([g.detach().float().norm() for g in gains]).norm()
 
 
 @torch.no_grad()
@@ -56,7 +73,7 @@ def logit_gains(model: PreTrainedModel) -> list[nn.Parameter]:
         for module in model.base_model.modules()
         if (own := list(module.parameters(recurse=False))) and all(p.shape == (width,) for p in own)
     ]
-    if not norms or not all(p.requires_grad for p in norms[-1]):
+    if not norms:
         return []
     tokens = torch.tensor([[0, 1, 2]], device=norms[-1][0].device)
     before = model(input_ids=tokens, use_cache=False).logits

@@ -6,6 +6,8 @@ from transformers import AutoModelForCausalLM, GemmaConfig, GPT2Config, LlamaCon
 
 from rlhf.logit_scale import LogitScale, logit_gains
 from rlhf.models import load_family
+from rlhf.ppo import Learner, PPOConfig
+from rlhf.reward_model import RewardModel
 
 SMALL = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 LINEAR = {
@@ -37,7 +39,7 @@ def test_the_factor_multiplies_the_logits_and_nothing_else(name):
     gains = logit_gains(model)
     assert gains
     assert all(torch.equal(v, unchanged[k]) for k, v in model.state_dict().items())  # trying left no trace
-    scale = LogitScale(gains, learning_rate=0.1)
+    scale = LogitScale(gains, [g.detach().clone() for g in gains], learning_rate=0.1)
     model(tokens).logits.pow(2).mean().backward()  # what makes this smaller is a smaller factor
     scale.step()
     assert scale.value == pytest.approx(torch.tensor(-0.1).exp().item(), rel=1e-3)
@@ -55,7 +57,26 @@ def test_where_logits_are_not_linear_in_the_last_norm_there_is_no_factor(name):
     assert all(torch.equal(v, unchanged[k]) for k, v in model.state_dict().items())
 
 
-def test_a_frozen_base_has_none(tiny_model):
+def test_it_stays_within_its_limit_and_comes_back_to_it():
+    model = make(LINEAR["llama"])
+    tokens = torch.randint(0, 60, (2, 7))
+    gains = logit_gains(model)
+    reference = [g.detach().clone() for g in gains]
+    scale = LogitScale(gains, reference, learning_rate=0.1, limit=1.25)
+    seen = []
+    for _ in range(6):
+        model.zero_grad()
+        (-model(tokens).logits.pow(2).mean()).backward()
+        scale.step()
+        seen.append(scale.value)
+    assert seen[0] == pytest.approx(1.105, abs=0.01)
+    assert seen[-1] == pytest.approx(1.25, rel=1e-4)
+    again = LogitScale(gains, reference, learning_rate=0.1, limit=1.1)  # as after a round with another limit
+    again.step()
+    assert again.value == pytest.approx(1.1, rel=1e-4)
+
+
+def test_with_lora_there_is_none(tiny_model):
     family = load_family(tiny_model, tuning="lora", device="cpu", lora_rank=4)
-    with family.use("policy") as model:
-        assert logit_gains(model) == []
+    reward_model = RewardModel(family)
+    assert Learner.start(family, reward_model, PPOConfig()).logit_scale is None
