@@ -125,7 +125,7 @@ class Supervisor:
                 )
                 if os.name == "posix":  # from its first import on, the web process answers first
                     os.setpriority(os.PRIO_PROCESS, self.process.pid, WORKER_NICENESS)
-            self._beat("starting", "The worker is starting.", pid=self.process.pid)
+            self._beat("starting", "starting Python", pid=self.process.pid)
             code = self.process.wait()
             return code, self._why(code, begin)
 

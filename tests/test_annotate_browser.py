@@ -388,6 +388,12 @@ def test_the_page_wakes_by_itself_and_says_what_the_worker_does(site, visit):
     ):
         site.store.beat(state)
         expect(page.locator(".pr-worker")).to_contain_text(words)
+    for state, detail, line in (
+        ("generating", "writing responses of policy 3", "worker: writing responses of policy 3"),
+        ("ppo", "round 2: PPO update 4 of 18", "worker: training the policy, round 2: PPO update 4 of 18"),
+    ):
+        site.store.beat(state, detail)
+        expect(page.locator(".pr-worker-words")).to_have_text(line)  # nothing is said twice
     site.store.beat("failed", error="The graphics card is on fire.")
     expect(page.get_by_text("The graphics card is on fire.")).to_be_visible()
     site.store.beat("idle", error=None)

@@ -66,7 +66,7 @@ function drawFacts() {
     const worker = workerWords(status.worker, status.now || now.serverNow);
     $(".pr-worker").hidden = false;
     $(".pr-worker .pod-dot").className = "pod-dot " + worker.dot;
-    $(".pr-worker-words").textContent = "worker: " + worker.words + (worker.detail ? ", " + worker.detail : "");
+    $(".pr-worker-words").textContent = workerLine(status.worker, status.now || now.serverNow);
     note(".pr-broken", status.worker.state === "failed" && now.task
         ? "The worker stopped: " + (status.worker.error || "it gave no reason.") + " You can go on ranking."
         : "");

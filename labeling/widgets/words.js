@@ -32,6 +32,14 @@ function workerWords(worker, now) {
     };
 }
 
+/** One line: the detail of these states is a whole phrase, and with the state's own words it would say it twice. */
+const SAYS_IT_ALL = ["starting", "generating", "reward_model", "idle"];
+function workerLine(worker, now) {
+    const { words, detail } = workerWords(worker, now);
+    if (!detail) return "worker: " + words;
+    return "worker: " + (SAYS_IT_ALL.includes(worker.state) ? detail : words + ", " + detail);
+}
+
 /** "policy 2, trained on 132 rankings". `rankings` is null while it is not known. */
 function policyWords(version, rankings) {
     if (version === null || version === undefined) return "";
