@@ -40,7 +40,7 @@ class WorkerConfig:
     ppo_updates: int = setting(18, "PPO updates per round, at most.")
     ppo_episodes: int = setting(64, "Responses sampled per PPO update.")
     kl_coef: float = setting(0.1, "Coefficient of the KL penalty against the SFT reference.")
-    kl_stop: float = setting(10.0, "KL against the reference, in nats per response, at which PPO stops.")
+    kl_limit: float = setting(10.0, "KL in nats per response beyond which PPO takes the policy back.")
     seed: int = setting(0, "Seed of prompts, sampling and training.")
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class WorkerConfig:
             (self.ppo_updates >= 1, "ppo-updates", "at least 1"),
             (self.ppo_episodes >= 8, "ppo-episodes", "at least 8"),
             (self.kl_coef >= 0, "kl-coef", "0 or more"),
-            (self.kl_stop > 0, "kl-stop", "above 0"),
+            (self.kl_limit > 0, "kl-limit", "above 0"),
             (self.tuning in ("full", "lora", "auto"), "tuning", "full, lora or auto"),
             (self.lora_rank >= 1, "lora-rank", "at least 1"),
         ]

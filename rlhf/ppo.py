@@ -27,7 +27,10 @@ with PPO"), with these choices:
    .661 without it; .870, .862 and .696 with it and with responses of the reference in the tasks (`drafts`).
    It has a limit because entropy fell to .01 nats per token in three rounds without one, and PPO learns from
    what differs; limits of 1.5, 2 and none won .840, .852 and .862 (seed 11).
-9. Left out: entropy bonus, reward clipping, pre-training loss.
+9. When KL goes over its limit, the policy goes back to the moving average of 6, the KL coefficient doubles,
+   and the round goes on. Ending the round there threw whole rounds away: who prefers long responses pays
+   for length until a few of 64 never end, and these few make the mean KL.
+10. Left out: entropy bonus, reward clipping, pre-training loss.
 
 Nothing here knows of SQLite or of a web page: text in, tensors, updates out.
 """
@@ -67,7 +70,9 @@ class PPOConfig:
     kl_coef: float = setting(0.1, "KL coefficient, at the start of a round when it adapts.")
     kl_target: float = setting(0.0, "KL in nats per response that the coefficient is steered to; 0: fixed.")
     kl_horizon: float = setting(10_000, "Episodes over which the coefficient adapts (LHP).")
-    kl_stop: float = setting(10.0, "KL in nats per response at which training stops.")
+    kl_limit: float = setting(
+        10.0, "KL in nats per response beyond which the policy goes back to its average."
+    )
     approx_kl_stop: float = setting(0.1, "approx_kl at which the inner epochs of an update stop.")
     gamma: float = setting(1.0, "Discount.")
     lam: float = setting(0.95, "GAE's lambda.")
@@ -418,8 +423,8 @@ def train_ppo(
 ) -> Iterator[Update]:
     """Train the family's 'policy' from where it stands; yields after every update.
 
-    prompts, heldout: encoded prompts. When the iteration ends (updates used up, KL at its stop, or a number
-    that is not finite), the policy holds the checkpoint that was best on the held-out prompts, by score
+    prompts, heldout: encoded prompts. When the iteration ends (updates used up, KL over its limit even of
+    the average, or a number that is not finite), the policy holds the checkpoint that was best on the held-out prompts, by score
     minus kl_coef times KL: a later one has often only found the reward model's blind spot. A checkpoint is
     the average of the policies so far.
     """
@@ -427,7 +432,8 @@ def train_ppo(
     generator = torch.Generator(device=family.device).manual_seed(seed)
     learner = Learner.start(family, reward_model, config)
     controller = AdaptiveKL(config.kl_coef, config.kl_target, config.kl_horizon)
-    deck, limit = _shuffled_forever(prompts, order), config.kl_stop
+    deck, limit = _shuffled_forever(prompts, order), config.kl_limit
+    went_back, just_went_back = 0, False
     best = _Best(family.state("policy"), float("-inf"), 0)
     average = Average(best.state, config.average)
     if config.warmup_episodes:
@@ -444,22 +450,27 @@ def train_ppo(
             metrics = _describe(data, kl, controller.coefficient)
             # a round that starts beyond the limit (the one before ended near it) may find its way back
             limit = max(limit, 1.2 * kl) if step == 1 else limit
-            if kl > limit:
-                stop = f"KL against the reference reached {kl:.1f} nats, over the limit of {limit:.3g}"
-            else:
+            if kl <= limit:
                 metrics |= update(learner, data, controller.coefficient, config, order)
                 controller.update(kl, config.episodes)
                 average.add(family.state("policy"))
+            elif not just_went_back:
+                family.set_state("policy", average.state)
+                controller.coefficient *= 2
+                went_back += 1
+            else:
+                stop = f"KL against the reference reached {kl:.1f} nats, over the limit of {limit:.3g}"
+            just_went_back = kl > limit
             if stop is None and (step % config.evaluate_every == 0 or step == config.updates):
                 with _standing_in(family, average.state):
                     judged = evaluate_policy(family, reward_model, heldout, config, seed)
                 metrics |= judged
                 objective = judged["heldout/score"] - config.kl_coef * judged["heldout/kl"]
-                if objective > best.objective and judged["heldout/kl"] <= config.kl_stop:
+                if objective > best.objective and judged["heldout/kl"] <= config.kl_limit:
                     best = _Best(average.state, objective, step)
         except FloatingPointError as error:
             stop = str(error)
-        metrics["policy/best_update"] = float(best.step)
+        metrics |= {"policy/best_update": float(best.step), "policy/went_back": float(went_back)}
         yield Update(step, metrics, stop)
         if stop:
             break

@@ -112,25 +112,29 @@ def run_round(
     # Another seed than the one that chooses the best checkpoint: its luck must not count as progress.
     before = evaluate_policy(family, reward_model, judges, config.ppo, seed + 1, role="published")
     family.copy("published", "policy")
-    best, updates, stop = 0, 0, None
+    best, updates, went_back, stop = 0, 0, 0, None
     for done in train_ppo(family, reward_model, ids, judges, config.ppo, seed):
         if done.step == 0:
             yield Progress("ppo", "warming up the value function", 0, done.metrics)
             continue
         updates, stop, best = done.step, done.stop, int(done.metrics["policy/best_update"])
+        went_back = int(done.metrics["policy/went_back"])
         detail = (
             f"PPO update {done.step} of {config.ppo.updates}: score {done.metrics['objective/score']:+.2f}"
         )
         yield Progress("ppo", detail, done.step, done.metrics)
     summary |= {"updates": float(updates), "best_update": float(best)}
     if best == 0:
-        yield Outcome(False, stop or "PPO found no policy within the KL limit", summary)
+        yield Outcome(False, stop or f"PPO found no policy within {config.ppo.kl_limit:g} nats of KL", summary)
         return
     after = evaluate_policy(family, reward_model, judges, config.ppo, seed + 1)
     for name in ("score", "kl", "length"):
         summary[f"{name}_before"] = before[f"heldout/{name}"]
         summary[f"{name}_after"] = after[f"heldout/{name}"]
     summary["kl"] = summary.pop("kl_after")
+    if went_back and not stop:
+        times = "once" if went_back == 1 else f"{went_back} times"
+        stop = f"went back {times} from a KL over {config.ppo.kl_limit:g}"
     yield judge(summary, stop)
 
 
@@ -152,7 +156,7 @@ def gate(accuracy: Accuracy, floor: float) -> str | None:
     return None
 
 
-def judge(summary: dict[str, float], stop: str | None) -> Outcome:
+def judge(summary: dict[str, float], remark: str | None) -> Outcome:
     """Publish only what scores better on held-out prompts, with every figure finite."""
     if not all(math.isfinite(v) for k, v in summary.items() if k != "longer_wins"):
         return Outcome(False, "a figure of the new policy is not a finite number", summary)
@@ -161,7 +165,7 @@ def judge(summary: dict[str, float], stop: str | None) -> Outcome:
     change = (
         f"score {summary['score_before']:+.2f} to {summary['score_after']:+.2f} at KL {summary['kl']:.1f}"
     )
-    return Outcome(True, f"{change}; {stop}" if stop else change, summary)
+    return Outcome(True, f"{change}; {remark}" if remark else change, summary)
 
 
 def _normalise(

@@ -276,7 +276,7 @@ class Worker:
             episodes=config.ppo_episodes,
             warmup_episodes=2 * config.ppo_episodes,  # PPOConfig's own proportion
             kl_coef=config.kl_coef,
-            kl_stop=config.kl_stop,
+            kl_limit=config.kl_limit,
             sampling=self.sampling,
         )
         return RoundConfig(ppo=ppo)

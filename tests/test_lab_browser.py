@@ -66,7 +66,7 @@ def rank_once(site, kind="human", name="Marta"):
 
 def run_round(store, updates=3, accuracy=0.7):
     """Begin a round and write its curves, as the worker does; the round stays running."""
-    round_ = store.begin_round({"ppo": {"updates": updates, "kl_stop": 30.0}})
+    round_ = store.begin_round({"ppo": {"updates": updates, "kl_limit": 30.0}})
     for step in range(1, 5):
         store.add_metrics(round_.id, round_.attempts, step, {"reward_model/loss": 1 / step})
     interval = {"reward_model/accuracy_low": accuracy - 0.06, "reward_model/accuracy_high": accuracy + 0.06}
@@ -156,7 +156,7 @@ def test_curves_show_the_store_follow_it_and_survive_reload(store, visit):
 
     # a sign belongs to its round: the next one does not inherit it
     store.add_metrics(again.id, 2, 2, UPDATE | {"objective/kl": 40.0})
-    expect(page.locator(".curves-signs")).to_contain_text("KL is over the stop line of 30 nats")
+    expect(page.locator(".curves-signs")).to_contain_text("KL is over the limit of 30 nats")
     store.end_round(again.id, "rejected", "it ran away", {})
     following = store.begin_round({})
     store.add_metrics(following.id, 1, 1, {"reward_model/loss": 0.7})

@@ -31,7 +31,7 @@ SHORT = PPOConfig(
     learning_rate=2e-3,
     value_learning_rate=2e-3,
     kl_coef=0.02,
-    kl_stop=100.0,
+    kl_limit=100.0,
     evaluate_every=4,
     sampling=SamplingConfig(temperature=1.0, max_new_tokens=24),
 )
@@ -180,7 +180,7 @@ def test_the_policy_speaks_more_or_less_surely_as_the_rankings_ask(weight):
 def test_same_seed_repeats_and_two_seeds_differ(tiny_model):
     def run(seed):
         family, model, prompts = setup(tiny_model)
-        config = PPOConfig(updates=2, episodes=16, kl_stop=100.0, sampling=SHORT.sampling)
+        config = PPOConfig(updates=2, episodes=16, kl_limit=100.0, sampling=SHORT.sampling)
         return [u.metrics for u in train_ppo(family, model, prompts, prompts[:8], config, seed)]
 
     first = run(3)
@@ -188,17 +188,36 @@ def test_same_seed_repeats_and_two_seeds_differ(tiny_model):
     assert first != run(4)
 
 
-def test_kl_over_its_stop_ends_training_and_keeps_the_best_checkpoint(tiny_model):
-    family, model, prompts = setup(tiny_model)
-    config = PPOConfig(
-        updates=30, episodes=32, learning_rate=1e-2, kl_coef=0.0, kl_target=0, kl_stop=1.0,
-        approx_kl_stop=100.0, evaluate_every=1, sampling=SHORT.sampling,
+def runaway(updates: int, **changes) -> PPOConfig:
+    """Steps so large that KL soon passes 1 nat."""
+    return PPOConfig(
+        updates=updates, episodes=32, learning_rate=1e-2, kl_limit=1.0, approx_kl_stop=100.0,
+        evaluate_every=1, sampling=SHORT.sampling, **changes,
     )  # fmt: skip
+
+
+def test_beyond_the_kl_limit_the_policy_goes_back_and_the_coefficient_doubles(tiny_model):
+    family, model, prompts = setup(tiny_model)
+    config = runaway(30, kl_coef=0.01)
+    updates = list(train_ppo(family, model, prompts, prompts[:32], config, 0))
+    over = next(u for u in updates if u.step and u.metrics["objective/kl"] > 1.0)
+    assert over.metrics["policy/went_back"] == 1
+    assert "policy/loss" not in over.metrics  # it did not learn from what it should not have written
+    after = updates[over.step + 1].metrics
+    assert after["objective/kl"] < over.metrics["objective/kl"]
+    assert after["objective/kl_coef"] == 2 * config.kl_coef
+    assert evaluate_policy(family, model, prompts[:32], config, 0)["heldout/kl"] <= 1.0
+
+
+def test_training_ends_when_the_average_is_beyond_the_kl_limit_too(tiny_model):
+    family, model, prompts = setup(tiny_model)
+    config = runaway(30, kl_coef=0.0, average=0.0)  # an average that is the policy itself
     updates = list(train_ppo(family, model, prompts, prompts[:32], config, 0))
     assert len(updates) < 30
     assert "over the limit of 1" in updates[-1].stop
+    assert updates[-2].metrics["policy/went_back"] >= 1
     kept = evaluate_policy(family, model, prompts[:32], config, 0)
-    assert kept["heldout/kl"] <= 1.0
+    assert kept["heldout/kl"] <= 1.0  # the best checkpoint, not the last policy
 
 
 def test_the_average_forgets_its_start_follows_what_comes_and_leaves_old_states_alone():

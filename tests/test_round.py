@@ -90,7 +90,8 @@ def test_small_prompt_lists_are_shared_and_luck_does_not_count(family, monkeypat
 
     def train_ppo(family, reward_model, own, heldout, config, seed):
         seen.update(own=own, heldout=heldout, seed=seed)
-        yield Update(1, {"policy/best_update": 1.0, "objective/score": 0.5})
+        numbers = {"policy/best_update": 1.0, "policy/went_back": 2.0, "objective/score": 0.5}
+        yield Update(1, numbers)
 
     judged = []
 
@@ -103,6 +104,7 @@ def test_small_prompt_lists_are_shared_and_luck_does_not_count(family, monkeypat
     monkeypatch.setattr(rounds, "evaluate_policy", evaluate_policy)
     _, outcome = run(family, prompts=prompts)
     assert outcome.published, outcome.reason
+    assert outcome.reason.endswith("; went back 2 times from a KL over 10")
     assert (len(seen["heldout"]), len(seen["own"])) == (judges, prompts - judges)
     assert not set(map(tuple, seen["heldout"])) & set(map(tuple, seen["own"]))
     assert [role for role, *_ in judged] == ["published", "policy"]

@@ -98,9 +98,9 @@ STEP = Progress("reward_model", "training", 1, {"reward_model/loss": 0.5})
 
 def test_a_round_is_set_up_as_asked_and_else_as_ppo_is_by_itself(start):
     assert start().round_config() == RoundConfig(ppo=PPOConfig(sampling=start().sampling))
-    asked = start(ppo_updates=5, ppo_episodes=32, kl_coef=0.3, kl_stop=7.0).round_config().ppo
+    asked = start(ppo_updates=5, ppo_episodes=32, kl_coef=0.3, kl_limit=7.0).round_config().ppo
     assert (asked.updates, asked.episodes, asked.warmup_episodes) == (5, 32, 64)
-    assert (asked.kl_coef, asked.kl_stop) == (0.3, 7.0)
+    assert (asked.kl_coef, asked.kl_limit) == (0.3, 7.0)
 
 
 # tasks

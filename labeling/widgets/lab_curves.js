@@ -2,10 +2,10 @@
 // are kept up to date. The drawing itself is in curves.js, which stands before this file.
 //
 // `words` says the last value as a person would, `sign` returns a sentence when it should worry the researcher.
-// Where a round stops for its KL is in its settings. The other limits are habits, not laws.
+// How much KL a round allows is in its settings. The other limits are habits, not laws.
 
 const KL_WARNING = 10;
-const klStop = () => shared.rounds[0]?.config?.ppo?.kl_stop ?? 30;
+const klLimit = () => shared.rounds[0]?.config?.ppo?.kl_limit ?? 30;
 
 const PANELS = [
   {
@@ -32,13 +32,13 @@ const PANELS = [
   {
     group: "main", name: "objective/kl", title: "KL", unit: "nats", low: 0,
     about: "How far the policy has moved from the reference, summed over a response.",
-    get high() { return klStop() > KL_WARNING ? KL_WARNING * 1.2 : klStop() * 1.2; },
+    get high() { return klLimit() > KL_WARNING ? KL_WARNING * 1.2 : klLimit() * 1.2; },
     get lines() {
-      const stop = { at: klStop(), label: "stop at " + number(klStop()), kind: "bad" };
-      return klStop() > KL_WARNING ? [{ at: KL_WARNING, label: "warning at " + number(KL_WARNING), kind: "warn" }, stop] : [stop];
+      const limit = { at: klLimit(), label: "limit " + number(klLimit()), kind: "bad" };
+      return klLimit() > KL_WARNING ? [{ at: KL_WARNING, label: "warning at " + number(KL_WARNING), kind: "warn" }, limit] : [limit];
     },
-    words: (v) => v > klStop() ? "over the stop line" : v > KL_WARNING ? "over the warning line" : "from the reference",
-    sign: (v) => v > klStop() ? "KL is over the stop line of " + number(klStop()) + " nats."
+    words: (v) => v > klLimit() ? "over the limit" : v > KL_WARNING ? "over the warning line" : "from the reference",
+    sign: (v) => v > klLimit() ? "KL is over the limit of " + number(klLimit()) + " nats."
       : v > KL_WARNING && "KL is over " + number(KL_WARNING) + " nats: read responses before you trust the score.",
   },
   {
@@ -305,7 +305,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redr
 window.addEventListener("resize", () => redraw(), { signal });
 signal.addEventListener("abort", () => { resized.disconnect(); recoloured.disconnect(); });
 on("status", () => {
-  const key = JSON.stringify([klStop(), shared.rounds.map(({ id, state }) => [id, state])]);
+  const key = JSON.stringify([klLimit(), shared.rounds.map(({ id, state }) => [id, state])]);
   if (key === view.rounds && data.names.size) return;
   view.rounds = key;
   view.outcomes = new Map(shared.rounds.map(({ id, state }) => [id, state]));
