@@ -1,7 +1,7 @@
-"""Rankings as the reward model learns from them: split by prompt, or as (prompt, chosen, rejected) pairs."""
+"""Rankings as the reward model learns from them, and the prompts that are held out to judge it."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -12,6 +12,7 @@ class RankedResponses:
     prompt: str
     responses: tuple[str, ...]
     ranks: tuple[int, ...]
+    finished: tuple[bool, ...] = ()  # ended by EOS, not cut; left out: all of them
 
     def __post_init__(self) -> None:
         if len(self.responses) != len(self.ranks) or len(self.ranks) < 2:
@@ -19,25 +20,21 @@ class RankedResponses:
                 f"A ranking needs a rank for each of at least 2 responses; got {len(self.responses)} "
                 f"responses and {len(self.ranks)} ranks."
             )
+        if not self.finished:
+            object.__setattr__(self, "finished", (True,) * len(self.ranks))
 
 
 def split_by_prompt(
-    rankings: Sequence[RankedResponses], heldout_share: float
+    rankings: Sequence[RankedResponses], heldout_share: float, least: int = 0
 ) -> tuple[list[RankedResponses], list[RankedResponses]]:
     """Split so that no prompt is in both halves, the same way every time: -> (train, held-out).
 
     The prompts are ordered by a hash of their text and the first `heldout_share` of them are held out, so a
-    small set gets its share too, which a threshold on the hash would not promise.
+    small set gets its share too, which a threshold on the hash would not promise. least: hold out so many of
+    a small set, if that is no more than a third.
     """
     prompts = sorted({r.prompt for r in rankings}, key=lambda p: hashlib.sha256(p.encode()).digest())
-    heldout = set(prompts[: round(heldout_share * len(prompts))])
+    count = max(round(heldout_share * len(prompts)), min(least, len(prompts) // 3))
+    heldout = set(prompts[:count])
     train = [r for r in rankings if r.prompt not in heldout]
     return train, [r for r in rankings if r.prompt in heldout]
-
-
-def pairs(ranking: RankedResponses) -> Iterator[tuple[str, str]]:
-    """Every (chosen, rejected) of a ranking; tied responses make no pair."""
-    for chosen, chosen_rank in zip(ranking.responses, ranking.ranks, strict=True):
-        for rejected, rejected_rank in zip(ranking.responses, ranking.ranks, strict=True):
-            if chosen_rank < rejected_rank:
-                yield chosen, rejected

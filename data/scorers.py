@@ -218,7 +218,7 @@ def _unplaced(prompt: str, look: Reading) -> float:
 def _as_stated(intent: Intent, text: str, made_up: float) -> float:
     """The right answer is there, but it may stand after "not" or beside "or": neither is a right answer."""
     for answer in map(re.escape, map(str.lower, intent.answers)):
-        if re.search(rf"\b(?:not|never|n't) (?:an? |the )?{answer}\b", text):
+        if re.search(rf"(?:\b(?:not|never)|n't) (?:an? |the )?{answer}\b", text):
             return made_up
         if re.search(rf"\b{answer}\b,? or \w|\bor {answer}\b", text):
             return GUESSING

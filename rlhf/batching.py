@@ -21,7 +21,6 @@ class Padded:
     tokens: Tensor  # (B, R) the response tokens; padding behind them
     mask: Tensor  # (B, R) True where `tokens` counts
     positions: Tensor  # (B, R) where in T the hidden state lies that predicts each response token
-    last: Tensor  # (B,) where in T the last token lies
 
 
 def pad(prompts: Sequences, responses: Sequences, pad_id: int, device: torch.device | str = "cpu") -> Padded:
@@ -36,8 +35,7 @@ def pad(prompts: Sequences, responses: Sequences, pad_id: int, device: torch.dev
     mask = steps < response_lengths.unsqueeze(1)
     positions = (prompt_lengths.unsqueeze(1) - 1 + steps).clamp(max=width - 1)
     tokens = ids.gather(1, (positions + 1).clamp(max=width - 1))
-    last = prompt_lengths + response_lengths - 1
-    return Padded(*(t.to(device) for t in (ids, tokens, mask, positions, last)))
+    return Padded(*(t.to(device) for t in (ids, tokens, mask, positions)))
 
 
 def by_length(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:

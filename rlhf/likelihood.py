@@ -39,7 +39,8 @@ def response_states(model: PreTrainedModel, batch: Padded) -> tuple[Tensor, Tens
     that predict it (B, R, V).
     """
     seen: list[Tensor] = []
-    hook = model.base_model.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0]))
+    trunk = model.get_decoder()  # what the LM head calls; OPT's passes `base_model` by
+    hook = trunk.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0]))
     try:
         logits = _response_logits(model, batch)
     finally:

@@ -70,7 +70,7 @@ def logit_gains(model: PreTrainedModel) -> list[nn.Parameter]:
     width = model.get_input_embeddings().embedding_dim
     norms = [
         own
-        for module in model.base_model.modules()
+        for module in model.get_decoder().modules()
         if (own := list(module.parameters(recurse=False))) and all(p.shape == (width,) for p in own)
     ]
     if not norms:

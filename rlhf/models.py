@@ -1,4 +1,4 @@
-"""Tokenizer, base model, and the five roles trained from it: reference, published, policy, reward, value.
+"""Tokenizer, base model, and the roles made from it: reference, published, policy, reward, value, viewer.
 
 Two families share one interface. `LoraFamily` keeps one frozen base and one adapter per role (the
 reference is the base with adapters off). `FullFamily` keeps a copy per role: for a model as small as the
@@ -88,6 +88,22 @@ def eos_ids_of(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> se
     return {i for i in [tokenizer.eos_token_id, *ids] if i is not None}
 
 
+def closing_eos_of(tokenizer: PreTrainedTokenizerBase, eos_ids: set[int]) -> int:
+    """The EOS a response is closed with when only its text is known: the one that the policy writes too.
+
+    The chat template shows it, behind a response: for some models it is another than the tokenizer's own.
+    """
+    if tokenizer.chat_template:
+        messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Podium"}]
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+        behind = tokenizer(text.rpartition("Podium")[2], add_special_tokens=False)["input_ids"]
+        shown = [token for token in behind if token in eos_ids]
+        if shown:
+            return shown[0]
+    own = tokenizer.eos_token_id
+    return own if own is not None else min(eos_ids)
+
+
 class Family:
     """What the two families share. `kind` is 'full' or 'lora'."""
 
@@ -104,12 +120,7 @@ class Family:
         self.eos_ids = eos_ids_of(tokenizer, reference)
         if not self.eos_ids:
             raise ModelError("The model's tokenizer names no EOS token, so no response could ever end.")
-
-    @property
-    def eos_id(self) -> int:
-        """The EOS a response is closed with when only its text is known."""
-        own = self.tokenizer.eos_token_id
-        return own if own is not None else min(self.eos_ids)
+        self.closing_eos = closing_eos_of(tokenizer, self.eos_ids)
 
     def _autocast(self):
         # bf16 products on CUDA; weights under training stay float32. CPUs without bf16 units lose by it.
@@ -258,4 +269,4 @@ def load_family(model: str, *, tuning: str = "auto", device: str = "auto", lora_
 
 def hidden_states(model: PreTrainedModel, ids: Tensor) -> Tensor:
     """The trunk's last hidden states, without the LM head: (B, T) -> (B, T, hidden), float32."""
-    return model.base_model(input_ids=ids, use_cache=False)[0].float()
+    return model.get_decoder()(input_ids=ids, use_cache=False)[0].float()

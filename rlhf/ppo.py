@@ -8,8 +8,9 @@ with PPO"), with these choices:
 1. The value function has a trunk of its own, started from the reward model's (N+ detail 5), so that it
    knows from the first what that trunk makes of a whole response; then it is warmed up on one large rollout.
 2. Old log-probabilities are computed by the same forward pass as in the update, not taken from the decode
-   loop: same padding, same dtype, same temperature. The first ratio is therefore 1, and that is asserted.
-3. A response that did not end with EOS gets a fixed low score (N+ detail 9), so endless responses never pay.
+   loop: same positions, same dtype, same temperature. The first ratio is therefore 1, and that is asserted.
+3. A response that did not end with EOS gets a fixed low score (N+ detail 9), so endless responses never pay;
+   so does an empty one.
 4. Advantages are whitened, rewards are not (N+ details 17 and 24): whitened rewards would lose the score's
    scale, which the reward model's normalisation has just fixed.
 5. The KL coefficient is 0.1 and rounds are short. On the starter, 0.2, 0.1 and 0.05 gave win rates of .709,
@@ -46,7 +47,7 @@ from torch import Tensor, nn
 from rlhf import functional as f
 from rlhf.batching import Padded, by_length, pad
 from rlhf.config import setting
-from rlhf.generate import SamplingConfig, sample
+from rlhf.generate import Sample, SamplingConfig, sample
 from rlhf.likelihood import response_logprobs
 from rlhf.logit_scale import LogitScale, logit_gains
 from rlhf.models import Family, hidden_states
@@ -79,7 +80,7 @@ class PPOConfig:
     clip: float = setting(0.2, "Clip of the policy ratio.")
     value_clip: float = setting(0.2, "Clip of the value change.")
     missing_eos_score: float = setting(
-        -2.0, "Score of a response without EOS; the reference has mean 0, std 1."
+        -2.0, "Score of a response without EOS, or of EOS alone; the reference has mean 0, std 1."
     )
     max_grad_norm: float = setting(1.0, "Gradient norm clip.")
     average: float = setting(0.85, "Decay, per update, of the average of weights that is kept; 0: none.")
@@ -167,7 +168,7 @@ def rollout(
     responses = [s.tokens for s in samples]
     finished = torch.tensor([s.finished for s in samples])
     assessment = reward_model.assess(prompts, responses)
-    scores = torch.where(finished, assessment.scores, config.missing_eos_score)
+    scores = paid_scores(assessment.scores, samples, config)
 
     shape = (len(responses), max(len(r) for r in responses))
     mask = torch.arange(shape[1]) < torch.tensor([len(r) for r in responses]).unsqueeze(1)
@@ -199,6 +200,15 @@ def rollout(
         assessment.early,
         entropy,
     )
+
+
+def paid_scores(scores: Tensor, samples: Sequence[Sample], config: PPOConfig) -> Tensor:
+    """Scores (B,) as PPO pays them: fixed and low for a response that did not end or that says nothing.
+
+    Nobody ranks an empty response, so what the reward model makes of one is a guess.
+    """
+    whole = torch.tensor([s.finished and len(s.tokens) > 1 for s in samples])
+    return torch.where(whole, scores, config.missing_eos_score)
 
 
 class AdaptiveKL:
@@ -424,9 +434,9 @@ def train_ppo(
     """Train the family's 'policy' from where it stands; yields after every update.
 
     prompts, heldout: encoded prompts. When the iteration ends (updates used up, KL over its limit even of
-    the average, or a number that is not finite), the policy holds the checkpoint that was best on the held-out prompts, by score
-    minus kl_coef times KL: a later one has often only found the reward model's blind spot. A checkpoint is
-    the average of the policies so far.
+    the average, or a number that is not finite), the policy holds the checkpoint that was best on the
+    held-out prompts, by score minus kl_coef times KL: a later one has often only found the reward model's
+    blind spot. A checkpoint is the average of the policies so far.
     """
     order = random.Random(seed)
     generator = torch.Generator(device=family.device).manual_seed(seed)
@@ -525,9 +535,7 @@ def evaluate_policy(
             generator=generator,
         )
     responses = [s.tokens for s in samples]
-    scores = reward_model.score(prompts, responses)
-    finished = torch.tensor([s.finished for s in samples])
-    scores = torch.where(finished, scores, config.missing_eos_score)
+    scores = paid_scores(reward_model.score(prompts, responses), samples, config)
     return {
         "heldout/score": float(scores.mean()),
         "heldout/kl": measure_kl(family, role, prompts, responses, config),

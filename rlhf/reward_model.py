@@ -138,11 +138,12 @@ class RewardModel:
         self.likelihood = LikelihoodTerm()
         self.mean, self.std = 0.0, 1.0
 
-    def encode(self, prompt: str, response: str) -> tuple[list[int], list[int]]:
-        """Token ids of a prompt and of a response closed with EOS."""
+    def encode(self, prompt: str, response: str, finished: bool = True) -> tuple[list[int], list[int]]:
+        """Token ids of a prompt and of a response, closed with EOS unless it was cut."""
         tokenizer = self.family.tokenizer
         tokens = tokenizer(response, add_special_tokens=False)["input_ids"]
-        return encode_prompt(tokenizer, prompt), [*tokens, self.family.eos_id]
+        closed = [*tokens, self.family.closing_eos] if finished or not tokens else tokens
+        return encode_prompt(tokenizer, prompt), closed
 
     def trunk_scores(
         self, prompts: Sequence[list[int]], responses: Sequence[list[int]], ref_logprobs: Tensor
@@ -245,6 +246,13 @@ def train_reward_model(
         yield {"reward_model/loss": _optimise(model, step, optimizer, parameters)}
 
 
+def encode_ranking(model: RewardModel, ranking: RankedResponses) -> tuple[list[int], list[list[int]]]:
+    """Token ids of the prompt and of each of the K responses."""
+    ended = zip(ranking.responses, ranking.finished, strict=True)
+    encoded = [model.encode(ranking.prompt, text, finished) for text, finished in ended]
+    return encoded[0][0], [response for _, response in encoded]
+
+
 @dataclass(frozen=True)
 class _Example:
     """A ranking as the models see it."""
@@ -256,8 +264,7 @@ class _Example:
 
     @classmethod
     def of(cls, model: RewardModel, ranking: RankedResponses) -> "_Example":
-        encoded = [model.encode(ranking.prompt, text) for text in ranking.responses]
-        prompt, responses = encoded[0][0], [response for _, response in encoded]
+        prompt, responses = encode_ranking(model, ranking)
         logprobs = token_logprobs(model.family, "reference", [prompt] * len(responses), responses)
         return cls(ranking, prompt, responses, logprobs)
 
@@ -314,14 +321,14 @@ def _ranking_losses(scores: Tensor, ranks: Sequence[Sequence[int]]) -> Tensor:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of held-out pairs ordered as the annotators did, with a 95 % interval over rankings."""
+    """Share of held-out pairs ordered as the annotators did, with a 95 % interval over prompts."""
 
     accuracy: float
     low: float
     high: float
     pairs: int
     longer_wins: float  # what "the longer response is better" would have scored
-    rankings: int = 0  # how many held-out rankings those pairs come from
+    prompts: int = 0  # how many held-out prompts those pairs come from
 
     def sentence(self) -> str:
         interval = f"95 % interval {self.low:.0%} to {self.high:.0%}"
@@ -331,12 +338,14 @@ class Accuracy:
 def measure_accuracy(model: RewardModel, heldout: Sequence[RankedResponses]) -> Accuracy:
     """Held-out pair accuracy. Tied pairs do not count; equal scores count half.
 
-    The interval is a bootstrap over *rankings*, not pairs: the pairs of one ranking stand or fall together,
-    and an interval that took them for independent would be too narrow.
+    The interval is a bootstrap over *prompts*, not pairs: the pairs of one ranking, and the rankings of one
+    prompt, stand or fall together, and an interval that took them for independent would be too narrow.
     """
-    per_ranking: list[tuple[float, float, int]] = []  # right, right by length, pairs
-    texts = [(r.prompt, text) for r in heldout for text in r.responses]
-    scores = iter(model.score_texts([p for p, _ in texts], [t for _, t in texts]).tolist() if texts else [])
+    per_prompt: dict[str, tuple[float, float, int]] = {}  # right, right by length, pairs
+    encoded = [encode_ranking(model, ranking) for ranking in heldout]
+    prompts = [prompt for prompt, responses in encoded for _ in responses]
+    responses = [response for _, own in encoded for response in own]
+    scores = iter(model.score(prompts, responses).tolist() if responses else [])
     for ranking in heldout:
         own = [next(scores) for _ in ranking.responses]
         lengths = [float(len(text)) for text in ranking.responses]
@@ -350,17 +359,19 @@ def measure_accuracy(model: RewardModel, heldout: Sequence[RankedResponses]) -> 
                         1.0 if lengths[i] > lengths[j] else 0.5 if lengths[i] == lengths[j] else 0.0
                     )
         if count:
-            per_ranking.append((right, right_by_length, count))
-    total = sum(count for *_, count in per_ranking)
+            before = per_prompt.get(ranking.prompt, (0.0, 0.0, 0))
+            per_prompt[ranking.prompt] = (before[0] + right, before[1] + right_by_length, before[2] + count)
+    sums = list(per_prompt.values())
+    total = sum(count for *_, count in sums)
     if total == 0:
         return Accuracy(math.nan, 0.0, 1.0, 0, math.nan)
     draw = random.Random(0)
     resampled = []
     for _ in range(1000):
-        chosen = draw.choices(per_ranking, k=len(per_ranking))
+        chosen = draw.choices(sums, k=len(sums))
         resampled.append(sum(r for r, *_ in chosen) / sum(c for *_, c in chosen))
     resampled.sort()
-    right = sum(r for r, *_ in per_ranking)
-    by_longer = sum(r for _, r, _ in per_ranking)
+    right = sum(r for r, *_ in sums)
+    by_longer = sum(r for _, r, _ in sums)
     low, high = resampled[24], resampled[974]
-    return Accuracy(right / total, low, high, total, by_longer / total, len(per_ranking))
+    return Accuracy(right / total, low, high, total, by_longer / total, len(sums))

@@ -25,7 +25,8 @@ from rlhf.reward_model import (
 )
 
 LEAST_PROMPTS = 8  # of which two judge
-LEAST_RANKINGS = 5  # held-out ones that can vouch for a reward model
+LEAST_HELDOUT = 5  # prompts, held out, that can vouch for a reward model
+LEAST_RANKINGS = 3 * LEAST_HELDOUT  # fewer cannot hold out so many
 LEAST_ENDED = 16  # responses that ended by themselves, to take a mean and a std of
 
 
@@ -36,7 +37,7 @@ class RoundConfig:
     gate: float = setting(0.5, "PPO starts only when the accuracy's 95 % interval lies above this.")
     normalise_on: int = setting(192, "Reference responses that set the scores' mean and std.")
     heldout_prompts: int = setting(
-        96, "Prompts that judge checkpoints, a quarter of all at most; PPO never trains on them."
+        96, "Prompts that judge checkpoints, a quarter of all at most; this round's PPO does not see them."
     )
 
 
@@ -77,7 +78,7 @@ def run_round(
     ids = [encode_prompt(family.tokenizer, p) for p in prompts]
     judging = min(config.heldout_prompts, len(ids) // 4)
     judges, ids = ids[:judging], ids[judging:]
-    train, heldout = split_by_prompt(rankings, config.reward_model.heldout_share)
+    train, heldout = split_by_prompt(rankings, config.reward_model.heldout_share, LEAST_HELDOUT)
     steps = 0
     reward_model.reset(seed)
     for steps, metrics in enumerate(
@@ -119,13 +120,13 @@ def run_round(
             continue
         updates, stop, best = done.step, done.stop, int(done.metrics["policy/best_update"])
         went_back = int(done.metrics["policy/went_back"])
-        detail = (
-            f"PPO update {done.step} of {config.ppo.updates}: score {done.metrics['objective/score']:+.2f}"
-        )
+        score = f"score {done.metrics.get('objective/score', math.nan):+.2f}"
+        detail = f"PPO update {done.step} of {config.ppo.updates}: {done.stop or score}"
         yield Progress("ppo", detail, done.step, done.metrics)
     summary |= {"updates": float(updates), "best_update": float(best)}
     if best == 0:
-        yield Outcome(False, stop or f"PPO found no policy within {config.ppo.kl_limit:g} nats of KL", summary)
+        reason = f"PPO found no policy within {config.ppo.kl_limit:g} nats of KL"
+        yield Outcome(False, stop or reason, summary)
         return
     after = evaluate_policy(family, reward_model, judges, config.ppo, seed + 1)
     for name in ("score", "kl", "length"):
@@ -135,36 +136,40 @@ def run_round(
     if went_back and not stop:
         times = "once" if went_back == 1 else f"{went_back} times"
         stop = f"went back {times} from a KL over {config.ppo.kl_limit:g}"
-    yield judge(summary, stop)
+    yield judge(summary, config.ppo.kl_coef, stop)
 
 
 def gate(accuracy: Accuracy, floor: float) -> str | None:
     """Why PPO may not start, or None. A reward model no better than chance teaches noise.
 
-    A handful of rankings can all be right by chance, and no resampling of them shows it: then the interval
-    is [1, 1]. Five of five happen once in 32.
+    The rankings of a handful of prompts can all be right by chance, and no resampling of them shows it: then
+    the interval is [1, 1]. Five of five happen once in 32.
     """
     if accuracy.pairs == 0:
         return "no held-out pairs with different ranks to judge the reward model by"
-    if accuracy.rankings < LEAST_RANKINGS:
+    if accuracy.prompts < LEAST_HELDOUT:
         return (
-            f"{accuracy.rankings} held-out rankings are too few to judge the reward model by; "
-            f"wanted: {LEAST_RANKINGS}, of about {5 * LEAST_RANKINGS} in all"
+            f"{accuracy.prompts} held-out prompts are too few to judge the reward model by; "
+            f"wanted: {LEAST_HELDOUT}, of {LEAST_RANKINGS} different ones ranked"
         )
     if accuracy.low <= floor:
         return f"the reward model is not clearly better than chance yet: {accuracy.sentence()}"
     return None
 
 
-def judge(summary: dict[str, float], remark: str | None) -> Outcome:
-    """Publish only what scores better on held-out prompts, with every figure finite."""
+def judge(summary: dict[str, float], kl_coef: float, remark: str | None) -> Outcome:
+    """Publish only what is better on held-out prompts, by PPO's own objective, with every figure finite.
+
+    The KL counts as well as the score: else each round could buy a little score with a lot of it.
+    """
     if not all(math.isfinite(v) for k, v in summary.items() if k != "longer_wins"):
         return Outcome(False, "a figure of the new policy is not a finite number", summary)
-    if summary["score_after"] <= summary["score_before"]:
-        return Outcome(False, "the new policy does not score better on held-out prompts", summary)
     change = (
         f"score {summary['score_before']:+.2f} to {summary['score_after']:+.2f} at KL {summary['kl']:.1f}"
     )
+    before = summary["score_before"] - kl_coef * summary["kl_before"]
+    if summary["score_after"] - kl_coef * summary["kl"] <= before:
+        return Outcome(False, f"the new policy is not better on held-out prompts ({change})", summary)
     return Outcome(True, f"{change}; {remark}" if remark else change, summary)
 
 

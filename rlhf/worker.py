@@ -32,13 +32,12 @@ from rlhf.models import ModelError, load_family, resolve
 from rlhf.ppo import PPOConfig
 from rlhf.prompts import load_prompts, prompt_limit
 from rlhf.reward_model import RewardModel
-from rlhf.round import Outcome, Progress, RoundConfig, run_round
+from rlhf.round import LEAST_RANKINGS, Outcome, Progress, RoundConfig, run_round
 from rlhf.schedule import least_tasks, next_action, next_rest
 from rlhf.viewer import Viewer
 
 FIRST_FILL = 2  # tasks made at once when there is none: somebody may be looking at an empty page
 FILL = 8  # tasks made at once after that
-LEAST_RANKINGS = 8  # what 'train now' needs
 ROUND_SAMPLES = 6  # held-out prompts kept with a round, answered before and after
 MOST_ATTEMPTS = 3  # at one round: what ends the worker that often will end it again
 
@@ -284,7 +283,7 @@ class Worker:
     def _run_round(self, round_, config: RoundConfig) -> None:
         store, seed = self.store, self.config.seed + round_.id
         rankings = [
-            RankedResponses(r.prompt, tuple(r.responses), tuple(r.ranks))
+            RankedResponses(r.prompt, tuple(r.responses), tuple(r.ranks), tuple(r.finished))
             for r in store.rankings(through=round_.trained_through)
         ]
         prompts = [p.text for p in store.prompts("train", seed)]

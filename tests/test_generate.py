@@ -68,7 +68,6 @@ def test_pad_lines_up_tokens_and_the_states_that_predict_them():
     assert batch.tokens[batch.mask].tolist() == [1, 2, 3, 4, 9]
     assert batch.positions[0, :2].tolist() == [2, 3]  # token 1 is predicted where 7 stands
     assert batch.positions[1].tolist() == [0, 1, 2]
-    assert batch.last.tolist() == [4, 3]
 
 
 def test_by_length_keeps_the_budget_and_every_index():

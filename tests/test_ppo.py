@@ -7,7 +7,8 @@ import torch
 
 from data.preferences import RankedResponses
 from data.starter.prompts import train_prompts
-from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
+from rlhf import ppo
+from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample
 from rlhf.models import hidden_states, load_family
 from rlhf.ppo import (
     AdaptiveKL,
@@ -17,6 +18,7 @@ from rlhf.ppo import (
     Rollout,
     ValueFunction,
     evaluate_policy,
+    paid_scores,
     rollout,
     train_ppo,
     update,
@@ -218,6 +220,75 @@ def test_training_ends_when_the_average_is_beyond_the_kl_limit_too(tiny_model):
     assert updates[-2].metrics["policy/went_back"] >= 1
     kept = evaluate_policy(family, model, prompts[:32], config, 0)
     assert kept["heldout/kl"] <= 1.0  # the best checkpoint, not the last policy
+
+
+def test_a_round_that_begins_beyond_the_kl_limit_may_find_its_way_back(tiny_model):
+    family, model, prompts = setup(tiny_model)
+    moved = {k: v + 0.1 * torch.randn_like(v) for k, v in family.state("policy").items()}
+    family.set_state("policy", moved)
+    config = PPOConfig(updates=1, episodes=16, kl_limit=1e-3, sampling=SHORT.sampling)
+    _, first = train_ppo(family, model, prompts, prompts[:8], config, 0)
+    assert first.metrics["objective/kl"] > 1e-3
+    assert "policy/loss" in first.metrics  # it learned
+    assert first.stop is None
+
+
+def test_the_best_checkpoint_is_kept_by_score_and_kl_together(tiny_model, monkeypatch):
+    family, model, prompts = setup(tiny_model)
+    verdicts = iter([(1.0, 2.0), (1.5, 3.0), (1.6, 9.0), (9.0, 11.0), (1.4, 3.0)])  # score and KL
+    weights = []
+
+    def judge(family, *_):
+        score, kl = next(verdicts)
+        weights.append(family.state("policy"))
+        return {"heldout/score": score, "heldout/kl": kl, "heldout/length": 1.0}
+
+    monkeypatch.setattr(ppo, "evaluate_policy", judge)
+    config = PPOConfig(updates=5, episodes=16, evaluate_every=1, kl_coef=0.1, sampling=SHORT.sampling)
+    *_, last = train_ppo(family, model, prompts, prompts[:8], config, 0)
+    assert last.metrics["policy/best_update"] == 2  # 3 pays too much KL, 4 is beyond the limit
+    kept = family.state("policy")
+    assert all(torch.equal(kept[name], weights[1][name]) for name in kept)
+    assert any(not torch.equal(kept[name], weights[2][name]) for name in kept)
+
+
+def test_large_steps_end_the_inner_epochs(tiny_model):
+    family, model, prompts = setup(tiny_model)
+    for stop, steps in ((1e-9, 2), (100.0, 8)):  # the first step is seen by the second
+        config = PPOConfig(
+            updates=1, episodes=16, minibatch=4, inner_epochs=2, approx_kl_stop=stop, sampling=SHORT.sampling
+        )
+        *_, update = train_ppo(family, model, prompts, prompts[:8], config, 0)
+        assert update.metrics["policy/inner_steps"] == steps
+
+
+def test_cut_and_empty_responses_are_paid_the_fixed_low_score():
+    samples = [Sample([7, 1], True), Sample([7, 8], False), Sample([1], True)]
+    config = PPOConfig(missing_eos_score=-3.0)
+    assert paid_scores(torch.tensor([2.0, 2.0, 2.0]), samples, config).tolist() == [2.0, -3.0, -3.0]
+
+
+def test_held_out_prompts_are_judged_by_what_is_paid(tiny_model):
+    family, model, prompts = setup(tiny_model)
+    config = PPOConfig(missing_eos_score=-100.0, sampling=SamplingConfig(max_new_tokens=2))
+    assert evaluate_policy(family, model, prompts[:16], config, 0)["heldout/score"] < -50
+
+
+def test_numbers_that_are_not_finite_end_training_and_the_best_checkpoint_stays(tiny_model, monkeypatch):
+    family, model, prompts = setup(tiny_model)
+    config = PPOConfig(updates=5, episodes=16, evaluate_every=1, sampling=SHORT.sampling)
+    real, calls = ppo.rollout, []
+
+    def rollout(*arguments):
+        calls.append(arguments)
+        if len(calls) == 4:  # the warm-up is the first
+            raise FloatingPointError("the model's probabilities are not finite numbers")
+        return real(*arguments)
+
+    monkeypatch.setattr(ppo, "rollout", rollout)
+    *_, last = train_ppo(family, model, prompts, prompts[:8], config, 0)
+    assert (last.step, last.stop) == (3, "the model's probabilities are not finite numbers")
+    assert last.metrics["policy/best_update"] > 0
 
 
 def test_the_average_forgets_its_start_follows_what_comes_and_leaves_old_states_alone():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from data.preferences import RankedResponses, pairs, split_by_prompt
+from data.preferences import RankedResponses, split_by_prompt
 from rlhf.likelihood import token_logprobs
 from rlhf.models import hidden_states, load_family
 from rlhf.reward_model import (
@@ -14,6 +14,7 @@ from rlhf.reward_model import (
     LikelihoodTerm,
     RewardModel,
     RewardModelConfig,
+    encode_ranking,
     measure_accuracy,
     train_reward_model,
 )
@@ -176,6 +177,25 @@ def test_accuracy_by_hand_and_without_pairs(trained):
     assert measure_accuracy(trained, []).pairs == 0
 
 
+def test_the_interval_knows_that_the_rankings_of_one_prompt_stand_or_fall_together(trained):
+    """The model likes the long response: right on half of the prompts, wrong on the other half."""
+    long, short = "k" * 20, "k" * 3
+    spread = [RankedResponses(f"p{i}", (long, short), (1, 2) if i % 2 else (2, 1)) for i in range(40)]
+    heaped = [RankedResponses(f"p{i % 4}", (long, short), (1, 2) if i % 2 else (2, 1)) for i in range(40)]
+    wide, narrow = measure_accuracy(trained, heaped), measure_accuracy(trained, spread)
+    assert wide.accuracy == narrow.accuracy == 0.5
+    assert (wide.prompts, narrow.prompts) == (4, 40)
+    assert (wide.low, wide.high) == (0.0, 1.0)
+    assert 0.3 < narrow.low < 0.45
+
+
+def test_a_cut_response_is_not_shown_as_ended(trained):
+    cut = RankedResponses("p", ("abc", "abc"), (1, 2), finished=(True, False))
+    _, (ended, open_) = encode_ranking(trained, cut)
+    assert ended == [*open_, trained.family.closing_eos]
+    assert measure_accuracy(trained, [cut]).accuracy in (0.0, 1.0)  # and not equal scores, 0.5
+
+
 def test_the_split_shares_no_prompt_and_never_changes():
     data = [RankedResponses(f"p{i % 30}", ("a", "b"), (1, 2)) for i in range(90)]
     train_half, heldout = split_by_prompt(data, 0.2)
@@ -185,9 +205,10 @@ def test_the_split_shares_no_prompt_and_never_changes():
     assert split_by_prompt(list(reversed(data)), 0.2)[1] == list(reversed(heldout))
 
 
-def test_pairs_leave_ties_out():
-    ranking = RankedResponses("p", ("a", "b", "c"), (1, 2, 2))
-    assert list(pairs(ranking)) == [("a", "b"), ("a", "c")]
+@pytest.mark.parametrize(("prompts", "heldout"), [(64, 13), (18, 5), (15, 5), (14, 4), (8, 2), (0, 0)])
+def test_a_small_set_holds_out_enough_to_judge_by_but_no_more_than_a_third(prompts, heldout):
+    data = [RankedResponses(f"p{i}", ("a", "b"), (1, 2)) for i in range(prompts)]
+    assert len(split_by_prompt(data, 0.2, least=5)[1]) == heldout
 
 
 def test_a_ranking_without_a_rank_for_each_response_is_refused():

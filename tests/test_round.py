@@ -10,9 +10,9 @@ from rlhf.generate import SamplingConfig
 from rlhf.models import load_family
 from rlhf.ppo import PPOConfig, Update
 from rlhf.reward_model import Accuracy, RewardModel
-from rlhf.round import LEAST_RANKINGS, Outcome, RoundConfig, gate, judge, run_round
+from rlhf.round import LEAST_HELDOUT, Outcome, RoundConfig, gate, judge, run_round
 
-GOOD = Accuracy(accuracy=0.8, low=0.7, high=0.9, pairs=60, longer_wins=0.5, rankings=10)
+GOOD = Accuracy(accuracy=0.8, low=0.7, high=0.9, pairs=60, longer_wins=0.5, prompts=10)
 
 
 def accuracy(**changes):
@@ -22,26 +22,30 @@ def accuracy(**changes):
 def test_the_gate_lets_a_clearly_good_reward_model_pass():
     assert gate(GOOD, 0.5) is None
     assert "not clearly better than chance" in gate(accuracy(low=0.5), 0.5)
-    assert "no held-out pairs" in gate(accuracy(pairs=0, rankings=0, low=0.0), 0.5)
+    assert "no held-out pairs" in gate(accuracy(pairs=0, prompts=0, low=0.0), 0.5)
 
 
-def test_a_handful_of_rankings_that_are_all_right_is_no_proof():
-    lucky = {"accuracy": 1.0, "low": 1.0, "high": 1.0}  # what resampling two rankings says
-    for count in range(1, LEAST_RANKINGS):
-        assert f"{count} held-out rankings are too few" in gate(
-            accuracy(pairs=6 * count, rankings=count, **lucky), 0.5
+def test_a_handful_of_prompts_that_are_all_right_is_no_proof():
+    lucky = {"accuracy": 1.0, "low": 1.0, "high": 1.0}  # what resampling two of them says
+    for count in range(1, LEAST_HELDOUT):
+        assert f"{count} held-out prompts are too few" in gate(
+            accuracy(pairs=6 * count, prompts=count, **lucky), 0.5
         )
-    assert gate(accuracy(rankings=LEAST_RANKINGS, **lucky), 0.5) is None
+    assert gate(accuracy(prompts=LEAST_HELDOUT, **lucky), 0.5) is None
 
 
-def test_only_what_scores_better_with_finite_figures_is_published():
-    summary = {"score_before": 0.1, "score_after": 0.6, "kl": 3.0, "longer_wins": math.nan}
-    assert judge(summary, None) == Outcome(True, "score +0.10 to +0.60 at KL 3.0", summary)
-    assert judge(summary, "KL reached 10").reason.endswith("; KL reached 10")
+def test_only_what_is_better_with_finite_figures_is_published():
+    summary = {"score_before": 0.1, "score_after": 0.6, "kl_before": 3.0, "kl": 3.0, "longer_wins": math.nan}
+    assert judge(summary, 0.1, None) == Outcome(True, "score +0.10 to +0.60 at KL 3.0", summary)
+    assert judge(summary, 0.1, "KL reached 10").reason.endswith("; KL reached 10")
     for worse in (0.1, -0.2):
-        assert "does not score better" in judge(summary | {"score_after": worse}, None).reason
+        assert "is not better" in judge(summary | {"score_after": worse}, 0.1, None).reason
+    assert judge(summary | {"kl": 7.9}, 0.1, None).published
+    dear = judge(summary | {"kl": 8.0}, 0.1, None)  # half a point of score for five nats
+    assert not dear.published
+    assert "is not better on held-out prompts (score +0.10 to +0.60 at KL 8.0)" in dear.reason
     for name in ("score_after", "kl"):
-        outcome = judge(summary | {name: math.nan}, None)
+        outcome = judge(summary | {name: math.nan}, 0.1, None)
         assert not outcome.published
         assert "not a finite number" in outcome.reason
 

@@ -35,6 +35,7 @@ class RankedTask:
     prompt: str
     responses: list[str]
     ranks: list[int]
+    finished: list[bool]  # each response ended by EOS, not cut
     policy_version: int
     person_kind: str
 
@@ -143,7 +144,9 @@ class Rankings(Tasks):
             f"""
             select rankings.id, tasks.prompt_id, prompts.text as prompt, tasks.policy_version,
                    people.kind as person_kind,
-                   json_group_array(json_array(ranks.position, ranks.rank, responses.text)) as shown
+                   json_group_array(
+                       json_array(ranks.position, ranks.rank, responses.text, responses.finished)
+                   ) as shown
             from rankings
             join tasks on tasks.id = rankings.task_id
             join prompts on prompts.id = tasks.prompt_id
@@ -157,8 +160,10 @@ class Rankings(Tasks):
         )
         found = []
         for row in rows:
-            _, ranks, texts = zip(*sorted(json.loads(row.pop("shown"))), strict=True)  # sorted by position
-            found.append(RankedTask(**row, ranks=list(ranks), responses=list(texts)))
+            shown = sorted(json.loads(row.pop("shown")))  # by position
+            _, ranks, texts, finished = (list(column) for column in zip(*shown, strict=True))
+            ended = [bool(f) for f in finished]
+            found.append(RankedTask(**row, ranks=ranks, responses=texts, finished=ended))
         return found
 
     # what people read

@@ -25,7 +25,7 @@ const PANELS = [
   },
   {
     group: "main", name: "heldout/score", title: "Held-out score", optional: true,
-    about: "The same on prompts PPO never trains on: it chooses which update is kept.",
+    about: "The same on prompts this round's PPO does not see: it chooses which update is kept.",
     lines: [{ at: 0, label: "reference", kind: "note", right: true }],
     words: (v) => v >= 0 ? "above the reference" : "below the reference",
   },

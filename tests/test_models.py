@@ -1,0 +1,73 @@
+"""Other models than the starter: which EOS closes a response, and where the trunk is."""
+
+import pytest
+import torch
+from transformers import (
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+)
+
+from rlhf.batching import pad
+from rlhf.likelihood import response_states
+from rlhf.models import closing_eos_of, hidden_states, load_family
+
+END, TURN = 1, 3  # the tokenizer's own EOS, and a token that ends turns in some chat models
+
+
+@pytest.mark.parametrize(
+    ("closes", "eos_ids", "wanted"),
+    [
+        ("<|assistant|>", {END, TURN}, TURN),  # as Gemma and Phi do: not the tokenizer's own
+        ("<|end|>", {END, TURN}, END),
+        ("<|end|><|assistant|>", {END, TURN}, END),  # the first behind the response
+        ("", {END, TURN}, END),  # the template does not say
+        ("<|user|>", {END, TURN}, END),  # it says what does not end a response
+    ],
+)
+def test_a_response_is_closed_as_the_chat_template_closes_it(tiny_model, closes, eos_ids, wanted):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|user|>{{ m.content }}"
+        "{% if m.role == 'assistant' %}" + closes + "{% endif %}{% endfor %}"
+    )
+    assert closing_eos_of(tokenizer, eos_ids) == wanted
+
+
+def test_without_a_chat_template_it_is_the_tokenizers_own_eos(tiny_model):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = None
+    assert closing_eos_of(tokenizer, {END, TURN}) == END
+    tokenizer.eos_token = None
+    assert closing_eos_of(tokenizer, {TURN}) == TURN
+
+
+SIZES = {"vocab_size": 300, "max_position_embeddings": 64, "eos_token_id": END, "pad_token_id": 0}
+MODELS = {
+    "llama": lambda: LlamaForCausalLM(
+        LlamaConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, **SIZES)
+    ),
+    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, **SIZES)),
+    "opt": lambda: OPTForCausalLM(
+        OPTConfig(hidden_size=16, ffn_dim=32, num_hidden_layers=1, num_attention_heads=2, **SIZES)
+    ),
+}
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+@pytest.mark.parametrize("kind", MODELS)
+def test_one_pass_gives_the_trunks_states_and_the_logits(tiny_model, tmp_path, kind, tuning):
+    MODELS[kind]().save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    family = load_family(str(tmp_path), tuning=tuning, device="cpu", lora_rank=2)
+    batch = pad([[5, 6, 7], [8]], [[9, 1], [10, 11, 1]], family.pad_id)
+    with family.use("reward") as model, torch.no_grad():
+        states, logits = response_states(model, batch)
+        trunk = hidden_states(model, batch.ids)
+        whole = model(input_ids=batch.ids).logits
+    assert torch.allclose(states[1], trunk[1, 1:4], atol=1e-5)
+    assert torch.allclose(logits[0, :2], whole[0, 2:4], atol=1e-5)
