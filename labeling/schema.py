@@ -182,3 +182,9 @@ def m001_first(db: Database) -> None:
     for statement in SCHEMA.split(";\n"):
         if statement.strip():
             db.execute(statement)
+
+
+@migrations()
+def m002_active_prompts(db: Database) -> None:
+    """Prompts of an earlier --prompts stay for their rankings, and are not answered any more."""
+    db.execute("alter table prompts add column active integer not null default 1 check (active in (0, 1))")

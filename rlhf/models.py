@@ -19,7 +19,13 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.utils.save_and_load import load_peft_weights
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from rlhf.config import STARTER
 
@@ -62,6 +68,17 @@ def load_causal_lm(model: str, device: torch.device, dtype: torch.dtype) -> PreT
     with _one_sentence(model):
         loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
     return loaded.to(device).eval().requires_grad_(False)
+
+
+def count_parameters(model: str) -> int:
+    """Of a folder or hub id, without loading its weights. Raises ModelError."""
+    with _one_sentence(model), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model)).num_parameters()
+
+
+def frozen_dtype(device: torch.device) -> torch.dtype:
+    """Of weights that are never trained: no float32 master copy is needed where bf16 is fast."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
 @contextmanager
@@ -243,7 +260,9 @@ class LoraFamily(Family):
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        self._peft.peft_config[role].save_pretrained(folder)
+        config = copy.copy(self._peft.peft_config[role])
+        config.base_model_name_or_path = self._peft.get_base_model().name_or_path
+        config.save_pretrained(folder)
         state = {k: v.contiguous().cpu() for k, v in self.state(role).items()}
         save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         self.tokenizer.save_pretrained(folder)
@@ -257,14 +276,11 @@ def load_family(model: str, *, tuning: str = "auto", device: str = "auto", lora_
     where = pick_device(device)
     path = resolve(model)
     tokenizer = load_tokenizer(path)
-    reference = load_causal_lm(path, where, torch.float32)
     if tuning == "auto":
-        tuning = "full" if reference.num_parameters() < FULL_BELOW else "lora"
+        tuning = "full" if count_parameters(path) < FULL_BELOW else "lora"
     if tuning == "full":
-        return FullFamily(reference, tokenizer, where)
-    if where.type == "cuda":
-        reference = reference.to(torch.bfloat16)  # frozen, so no float32 master copy is needed
-    return LoraFamily(reference, tokenizer, where, lora_rank)
+        return FullFamily(load_causal_lm(path, where, torch.float32), tokenizer, where)
+    return LoraFamily(load_causal_lm(path, where, frozen_dtype(where)), tokenizer, where, lora_rank)
 
 
 def hidden_states(model: PreTrainedModel, ids: Tensor) -> Tensor:

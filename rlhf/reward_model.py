@@ -243,7 +243,10 @@ def train_reward_model(
         share = min((number + 1) / warmup, (len(steps) - number) / max(1, len(steps) - warmup))
         for group in optimizer.param_groups:
             group["lr"] = rate * share
-        yield {"reward_model/loss": _optimise(model, step, optimizer, parameters)}
+        parts = [
+            step[i : i + config.rankings_per_step] for i in range(0, len(step), config.rankings_per_step)
+        ]
+        yield {"reward_model/loss": _optimise(model, parts, optimizer, parameters)}
 
 
 def encode_ranking(model: RewardModel, ranking: RankedResponses) -> tuple[list[int], list[list[int]]]:
@@ -285,28 +288,34 @@ def _steps(by_prompt: dict[str, list[_Example]], size: int, order: random.Random
 
 def _optimise(
     model: RewardModel,
-    step: list[_Example],
+    parts: Sequence[Sequence[_Example]],
     optimizer: torch.optim.Optimizer,
     parameters: list[torch.nn.Parameter],
 ) -> float:
-    """One optimiser step; the loss before it."""
-    with model.family.use("reward"):
-        loss = _loss(model, step)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+    """One optimiser step; the mean loss of its rankings before it.
+
+    Gradients add up over the parts, so that a prompt with many rankings needs no more memory than others.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    total, count = 0.0, sum(map(len, parts))
+    for part in parts:
+        with model.family.use("reward"):
+            loss = _losses(model, part).sum() / count
+            loss.backward()
+        total += float(loss.detach())
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
-    return float(loss.detach())
+    return total
 
 
-def _loss(model: RewardModel, step: Sequence[_Example]) -> Tensor:
-    """Mean loss of the rankings of a step. Every response goes through the model once."""
-    prompts = [e.prompt for e in step for _ in e.responses]
-    width = max(e.logprobs.shape[1] for e in step)
-    logprobs = torch.cat([F.pad(e.logprobs, (0, width - e.logprobs.shape[1])) for e in step])
-    scores, _ = model.trunk_scores(prompts, [response for e in step for response in e.responses], logprobs)
+def _losses(model: RewardModel, part: Sequence[_Example]) -> Tensor:
+    """Loss of each ranking (B,). Every response goes through the model once."""
+    prompts = [e.prompt for e in part for _ in e.responses]
+    width = max(e.logprobs.shape[1] for e in part)
+    logprobs = torch.cat([F.pad(e.logprobs, (0, width - e.logprobs.shape[1])) for e in part])
+    scores, _ = model.trunk_scores(prompts, [response for e in part for response in e.responses], logprobs)
     likelihood = model.likelihood(logprobs)
-    return _ranking_losses(scores + likelihood.to(scores.device), [e.ranking.ranks for e in step]).mean()
+    return _ranking_losses(scores + likelihood.to(scores.device), [e.ranking.ranks for e in part])
 
 
 def _ranking_losses(scores: Tensor, ranks: Sequence[Sequence[int]]) -> Tensor:

@@ -13,6 +13,7 @@ from rlhf.models import (
     Family,
     ModelError,
     eos_ids_of,
+    frozen_dtype,
     load_causal_lm,
     load_tokenizer,
     pad_id_of,
@@ -148,7 +149,8 @@ class Viewer:
         if not self.base:
             raise ModelError("This run has no base model beside the SFT model; give one with --base-model.")
         if self._base_parts is None:
-            model = load_causal_lm(self.base, self.family.device, torch.float32)
+            device = self.family.device
+            model = load_causal_lm(self.base, device, frozen_dtype(device))
             self._base_parts = load_tokenizer(self.base), model
         tokenizer, model = self._base_parts
         ids = self._encode(tokenizer, model, prompt)

@@ -86,7 +86,7 @@ class Worker:
         store.put_setting("lora_rank", config.lora_rank)
         store.put_setting("base", self._base_model())
         checkpoint.clean(self.run_dir, [p.version for p in store.policies()])
-        store.add_prompts(prompts, config.prompts or "starter")
+        store.use_prompts(prompts, config.prompts or "starter")
         store.fail_running_samples("The worker ended while it wrote this.")
         self.reward_model = RewardModel(self.family)
         self.viewer = Viewer(

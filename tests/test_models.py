@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from peft import PeftConfig
 from transformers import (
     AutoTokenizer,
     GPT2Config,
@@ -14,7 +15,7 @@ from transformers import (
 
 from rlhf.batching import pad
 from rlhf.likelihood import response_states
-from rlhf.models import closing_eos_of, hidden_states, load_family
+from rlhf.models import closing_eos_of, count_parameters, hidden_states, load_family
 
 END, TURN = 1, 3  # the tokenizer's own EOS, and a token that ends turns in some chat models
 
@@ -71,3 +72,15 @@ def test_one_pass_gives_the_trunks_states_and_the_logits(tiny_model, tmp_path, k
         whole = model(input_ids=batch.ids).logits
     assert torch.allclose(states[1], trunk[1, 1:4], atol=1e-5)
     assert torch.allclose(logits[0, :2], whole[0, 2:4], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_parameters_are_counted_without_loading_them(tmp_path, kind):
+    model = MODELS[kind]()
+    model.save_pretrained(tmp_path)
+    assert count_parameters(str(tmp_path)) == model.num_parameters()
+
+
+def test_an_adapter_says_what_it_belongs_to(tiny_model, tmp_path):
+    load_family(tiny_model, tuning="lora", device="cpu", lora_rank=2).save("policy", tmp_path)
+    assert PeftConfig.from_pretrained(tmp_path).base_model_name_or_path == tiny_model

@@ -177,6 +177,23 @@ def test_accuracy_by_hand_and_without_pairs(trained):
     assert measure_accuracy(trained, []).pairs == 0
 
 
+def test_a_prompt_with_many_rankings_is_learned_in_one_step_of_several_parts(tiny_model):
+    family = load_family(tiny_model, tuning="full", device="cpu")
+    once = rankings(1, longest_first=True)
+
+    def weights(data, size):
+        model = RewardModel(family)
+        model.reset(0)
+        config = RewardModelConfig(epochs=1, rankings_per_step=size)
+        losses = [m["reward_model/loss"] for m in train_reward_model(model, data, config, 0)]
+        return losses, torch.cat([p.detach().flatten() for p in family.parameters("reward")])
+
+    whole, cut = weights(once * 6, 6), weights(once * 6, 4)
+    assert len(whole[0]) == len(cut[0]) == 1
+    assert whole[0] == pytest.approx(cut[0], rel=1e-4)
+    assert torch.allclose(whole[1], cut[1], atol=1e-4)
+
+
 def test_the_interval_knows_that_the_rankings_of_one_prompt_stand_or_fall_together(trained):
     """The model likes the long response: right on half of the prompts, wrong on the other half."""
     long, short = "k" * 20, "k" * 3

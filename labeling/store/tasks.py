@@ -71,9 +71,23 @@ class Tasks(File):
             )
             return self.value("select count(*) from prompts") - before
 
+    def use_prompts(self, prompts: Iterable[tuple[str, str]], source: str) -> None:
+        """From now on these (text, split) pairs are the run's prompts: earlier ones are neither answered nor
+        trained on any more, their rankings stay. Tasks on nobody's screen that ask them are retired.
+        """
+        prompts = list(prompts)
+        with self.write() as db:
+            self.add_prompts(prompts, source)
+            db.execute("update prompts set active = 0")
+            db.conn.executemany("update prompts set active = 1 where text = ?", [(t,) for t, _ in prompts])
+            self._retire("prompt_id in (select id from prompts where not active)", {})
+
     def prompts(self, split: str | None = None, seed: int | None = None) -> list[Prompt]:
-        """All prompts, or those of one split, in the order they were added, or shuffled by a seed."""
-        sql = "select id, text, source, split from prompts where ? is null or split = ? order by id"
+        """The run's prompts, or those of one split, in the order they were added, or shuffled by a seed."""
+        sql = """
+            select id, text, source, split from prompts
+            where active and (? is null or split = ?) order by id
+        """
         found = [Prompt(**row) for row in self.rows(sql, [split, split])]
         if seed is not None:
             random.Random(seed).shuffle(found)
@@ -91,7 +105,7 @@ class Tasks(File):
                    (select count(*) from tasks where prompt_id = prompts.id and state <> 'retired')
                    + coalesce(passed_over.times, 0) as uses
             from prompts left join passed_over on prompt_id = id and policy_version = ?
-            where split = 'train' order by id
+            where active and split = 'train' order by id
             """,
             [policy_version],
         )
@@ -216,15 +230,17 @@ class Tasks(File):
 
         One that somebody is looking at stays: taking it away would lose the work they just put in.
         """
-        at = now()
+        which = "policy_version < :before or policy_version <> :other_than"
+        return self._retire(which, {"before": before, "other_than": other_than})
+
+    def _retire(self, which: str, values: dict[str, Any]) -> int:
         with self.write() as db:
             return db.execute(
-                """
+                f"""
                 update tasks set state = 'retired', closed_at = :now, leased_by = null, leased_until = null
-                where state = 'open' and (policy_version < :before or policy_version <> :other_than)
-                  and (leased_until is null or leased_until <= :now)
+                where state = 'open' and ({which}) and (leased_until is null or leased_until <= :now)
                 """,
-                {"now": at, "before": before, "other_than": other_than},
+                {"now": now(), **values},
             ).rowcount
 
     def task(self, task_id: int, person_id: int | None = None) -> Task:

@@ -15,6 +15,27 @@ def test_prompts_are_added_once_and_keep_their_split(store):
     assert [p.text for p in store.prompts("heldout")] == ["b"]
 
 
+def test_other_prompts_take_the_place_of_the_earlier_ones_and_rankings_stay(store, anna):
+    ranked, waiting, shown = (add_task(store, text=text) for text in ("a", "b", "c"))
+    store.use_prompts([(t, "train") for t in "abc"] + [("held", "heldout")], "first")
+    assert store.open_tasks() == 3
+    rank(store, anna, "n1")
+    assert store.claim_task(anna).id == waiting
+    store.renew_lease(anna, waiting, lease_seconds=-1)  # gone away
+    bea = store.add_person("bea", "Bea", "human").id
+    assert store.claim_task(bea).id == waiting
+    store.use_prompts([("b", "heldout"), ("new", "train"), ("never", "heldout")], "second")
+    assert [(p.text, p.split) for p in store.prompts()] == [
+        ("b", "train"), ("new", "train"), ("never", "heldout")]  # fmt: skip  # a known text keeps its split
+    assert {p.text for p in store.next_prompts(9, 0)} == {"b", "new"}
+    assert store.row("select state from tasks where id = ?", [shown])["state"] == "retired"
+    assert store.row("select state from tasks where id = ?", [ranked])["state"] == "ranked"
+    assert [r.prompt for r in store.rankings()] == ["a"]
+    store.use_prompts([("a", "train")], "first again")
+    assert [p.text for p in store.prompts()] == ["a"]
+    assert store.open_tasks() == 1  # b's, which Bea is looking at
+
+
 def test_shuffled_prompts_depend_on_the_seed_alone(store):
     store.add_prompts([(str(i), "heldout") for i in range(50)], "test")
     one = store.prompts("heldout", seed=1)
