@@ -227,7 +227,7 @@ def train_reward_model(
     family = model.family
     if not rankings:
         return
-    examples = [_Example.of(model, ranking) for ranking in rankings]
+    examples = _examples(model, rankings)
     model.likelihood = LikelihoodTerm.fit([e.logprobs for e in examples], [e.ranking.ranks for e in examples])
     by_prompt: dict[str, list[_Example]] = {}
     for example in examples:
@@ -265,11 +265,16 @@ class _Example:
     responses: list[list[int]]
     logprobs: Tensor  # (K, R) of the reference, which never changes
 
-    @classmethod
-    def of(cls, model: RewardModel, ranking: RankedResponses) -> "_Example":
-        prompt, responses = encode_ranking(model, ranking)
-        logprobs = token_logprobs(model.family, "reference", [prompt] * len(responses), responses)
-        return cls(ranking, prompt, responses, logprobs)
+
+def _examples(model: RewardModel, rankings: Sequence[RankedResponses]) -> list[_Example]:
+    encoded = [encode_ranking(model, ranking) for ranking in rankings]
+    prompts = [prompt for prompt, own in encoded for _ in own]
+    logprobs = token_logprobs(model.family, "reference", prompts, [r for _, own in encoded for r in own])
+    parts = logprobs.split([len(own) for _, own in encoded])
+    return [
+        _Example(ranking, prompt, own, part[:, : max(map(len, own))])
+        for ranking, (prompt, own), part in zip(rankings, encoded, parts, strict=True)
+    ]
 
 
 def _steps(by_prompt: dict[str, list[_Example]], size: int, order: random.Random) -> Iterator[list[_Example]]:
