@@ -17,7 +17,7 @@ import sqlite3
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, StrictBool, StrictInt, StringConstraints
@@ -42,6 +42,10 @@ log = logging.getLogger(__name__)
 
 Id = Annotated[StrictInt, Field(ge=-1, le=2**63 - 1)]  # what SQLite holds
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
+Run = Annotated[
+    str | None,
+    Field(max_length=100, description="The status's `run` when the task was shown: another one is refused."),
+]
 
 
 class SessionBody(BaseModel):
@@ -66,6 +70,14 @@ class RankingBody(BaseModel):
     seconds: float | None = Field(
         None, ge=0, le=86400, allow_inf_nan=False, description="How long the person was active on it."
     )
+    run: Run = None
+
+
+class UndoBody(BaseModel):
+    ranking_id: Id | None = Field(
+        None, description="The one that is meant; asked for again it takes back nothing more."
+    )
+    run: Run = None
 
 
 class CommandBody(BaseModel):
@@ -93,11 +105,17 @@ class Refused(Exception):
 def router(store: Store) -> APIRouter:
     """The routes, over one store."""
     api = APIRouter(prefix="/api")
+    store.run_id()  # made now: later it is only read, and a full disk does not matter
 
     def asking(request: Request) -> Person:
         return person_asking(store, request.scope)
 
     Asking = Annotated[Person, Depends(asking)]
+
+    def check_run(sent: str | None) -> None:
+        # A page left open while the server was started on another run directory means other responses.
+        if sent not in (None, store.run_id()):
+            raise Refused(409, "This task is of another run than the one served now; ask for a new task.")
 
     # ranking
 
@@ -111,13 +129,22 @@ def router(store: Store) -> APIRouter:
         """Store the ranking and answer with the next task. When this has answered, it is on the disk."""
         if body.skip == (body.ranks is not None):
             raise Refused(422, 'Send either "ranks" or "skip": true.')
+        check_run(body.run)
         ranking = store.add_ranking(person.id, body.task_id, body.nonce, body.ranks, body.seconds)
-        return {"ranking_id": ranking.id, **task_reply(store, person, store.claim_task(person.id))}
+        try:
+            task = store.claim_task(person.id)
+        except StoreError as error:  # what was sent is stored, and a 503 would deny it; they ask again
+            log.error("no next task: %s", error)
+            task = None
+        return {"ranking_id": ranking.id, **task_reply(store, person, task)}
 
     @api.post("/undo", summary="Take the last ranking or skip back")
-    def post_undo(person: Asking) -> dict[str, Any]:
-        """Answers with the reopened task and the ranks it had."""
-        task = store.undo(person.id)
+    def post_undo(
+        person: Asking, body: Annotated[UndoBody, Body(default_factory=UndoBody)]
+    ) -> dict[str, Any]:
+        """Answers with the reopened task and the ranks it had. `last_ranking_id` is the next to take back."""
+        check_run(body.run)
+        task = store.undo(person.id, ranking_id=body.ranking_id)
         if task is None:
             raise Refused(409, "There is nothing to undo.")
         return task_reply(store, person, task)
@@ -240,6 +267,7 @@ def task_reply(store: Store, person: Person, task: Task | None) -> dict[str, Any
             "total": status["rankings"],
             "until_next_round": status["until_next_round"],
         },
+        "last_ranking_id": store.undoable(person.id),
         "status": status,
         "person": {"name": person.name, "kind": person.kind},
     }
@@ -263,7 +291,10 @@ def add_error_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, lambda _request, error, status=status: answer(status, str(error)))
     app.add_exception_handler(Refused, lambda _request, error: answer(error.status, str(error)))
     app.add_exception_handler(
-        SessionUnknown, lambda *_: answer(401, "This server does not know your session; reload the page.")
+        SessionUnknown,
+        lambda *_: answer(
+            401, "This server does not know your session; reload the page (it needs a cookie)."
+        ),
     )
 
     @app.exception_handler(HTTPException)

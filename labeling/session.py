@@ -4,6 +4,7 @@ There is no login yet: whoever can reach the server may rank. A visit to a page 
 themselves through `POST /api/session`, or share the person "api" when they send no cookie at all.
 """
 
+import logging
 import re
 import secrets
 from http.cookies import SimpleCookie
@@ -11,18 +12,23 @@ from http.cookies import SimpleCookie
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from labeling.store import Person, Store
+from labeling.store import Person, Store, StoreError
 
 COOKIE = "podium"
 YEAR = 365 * 24 * 3600
-PAGES = ("/annotate", "/annotate/", "/lab", "/lab/")
+PAGES = ("/annotate", "/annotate/", "/lab", "/lab/", "/docs")
+# Browsers send one of these with what a page asks for (over plain http only the second), programs neither.
+OF_BROWSERS = ("sec-fetch-site", "referer")
+log = logging.getLogger(__name__)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 class SessionUnknown(Exception):
-    """The cookie is not one of this database's: another run directory, or somebody else's Podium."""
+    """The cookie is not one of this database's (another run directory, or somebody else's Podium), or a page
+    asks without one."""
 
 
 def new_token() -> str:
@@ -46,11 +52,14 @@ def read_token(scope: Scope) -> str | None:
 def person_asking(store: Store, scope: Scope) -> Person:
     """Whose request this is. Without a cookie: the shared program, so that curl and scripts just work.
 
-    An unknown cookie is somebody's browser after the run directory was changed. Counting them as a program
-    would mislabel their rankings: they are asked to reload, which makes them a person here.
+    An unknown cookie is somebody's browser after the run directory was changed, and a page without one has
+    lost it. Counting them as a program would mislabel their rankings: they are asked to reload, which makes
+    them a person here.
     """
     token = read_token(scope)
     if token is None:
+        if any(name in Headers(scope=scope) for name in OF_BROWSERS):
+            raise SessionUnknown
         return store.shared_program()
     person = store.session(token)
     if person is None:
@@ -80,7 +89,13 @@ class Visits:
             await self.app(scope, receive, send)
             return
         token = read_token(scope) or new_token()
-        await run_in_threadpool(self._meet, token)
+        try:
+            await run_in_threadpool(self._meet, token)
+        except Exception as error:  # the database's; the app's error handlers are further in
+            log.error("a visit: %s", error)
+            why = str(error) if isinstance(error, StoreError) else f"The database cannot be used: {error}."
+            await PlainTextResponse(why, 503)(scope, receive, send)
+            return
 
         async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start":

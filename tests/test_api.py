@@ -11,7 +11,7 @@ from labeling import api, lab_api
 from labeling.guard import BODY_LIMIT, Guard
 from labeling.reference import api_page
 from labeling.session import COOKIE, Visits
-from labeling.store import NewPolicy, NewResponse, open_store
+from labeling.store import NewPolicy, NewResponse, StoreError, open_store
 
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 
@@ -112,6 +112,57 @@ def test_skip_and_undo(client, store):
     assert undone["task"]["previous_ranks"] == [1, 1, 2, 2]
     assert client.get("/api/task").json()["task"] == undone["task"]
     assert store.ranking_count() == 0
+
+
+def test_undo_of_the_ranking_that_is_meant_is_harmless_twice(client, store):
+    rankings = []
+    for nonce in ("1", "2"):
+        task = client.get("/api/task").json()["task"]
+        body = {"task_id": task["id"], "nonce": nonce, "ranks": [1, 2, 3, 4]}
+        reply = post(client, "/api/rankings", body).json()
+        assert reply["last_ranking_id"] == reply["ranking_id"]
+        rankings.append(reply["ranking_id"])
+    meant = {"ranking_id": rankings[1]}
+    undone = post(client, "/api/undo", meant).json()
+    assert (undone["task"], undone["last_ranking_id"]) == (
+        task | {"previous_ranks": [1, 2, 3, 4]},
+        rankings[0],
+    )
+    assert post(client, "/api/undo", meant).json()["task"] == undone["task"]
+    assert store.ranking_count() == 1
+    assert client.post("/api/undo").json()["last_ranking_id"] is None  # without a body: the last one
+    refused(post(client, "/api/undo", {"ranking_id": 99}), 409)
+    refused(post(client, "/api/undo", {"ranking_id": "1"}), 422)
+
+
+def test_a_ranking_of_another_run_is_refused(client, store):
+    reply = client.get("/api/task").json()
+    run = reply["status"]["run"]
+    assert run == client.get("/api/status").json()["run"]
+    body = {"task_id": reply["task"]["id"], "nonce": "n", "ranks": [1, 2, 3, 4]}
+    assert "another run" in refused(post(client, "/api/rankings", body | {"run": "x" + run}), 409)
+    assert stored(store) == (0, 0, 0)
+    assert post(client, "/api/rankings", body | {"run": run}).status_code == 200
+    assert "another run" in refused(post(client, "/api/undo", {"run": "x" + run}), 409)
+    assert store.ranking_count() == 1
+
+
+def test_every_run_has_its_own_id_and_keeps_it(store, tmp_path):
+    with open_store(tmp_path / "other", create=True, migrate=True) as other:
+        assert other.run_id() != store.run_id()
+        assert other.run_id() == other.run_id() == other.status()["run"]
+
+
+def test_a_ranking_is_acknowledged_though_the_next_task_cannot_be_claimed(client, store, monkeypatch):
+    task = client.get("/api/task").json()["task"]
+
+    def locked(*_):
+        raise StoreError("Not saved: database is locked.")
+
+    monkeypatch.setattr(store, "claim_task", locked)
+    answer = post(client, "/api/rankings", {"task_id": task["id"], "nonce": "n", "ranks": [1, 2, 3, 4]})
+    assert (answer.status_code, answer.json()["task"]) == (200, None)
+    assert store.last_ranking_id() == answer.json()["ranking_id"]
 
 
 def test_when_all_is_ranked_there_is_no_task(client):
@@ -286,6 +337,35 @@ def test_a_visit_makes_a_person_and_a_reload_does_not(app, store):
     assert person["kind"] == "human"
     assert person["name"].startswith("annotator-")
     assert browser.get("/api/task").json()["person"]["name"] == person["name"]
+
+
+@pytest.mark.parametrize("failure", [sqlite3.OperationalError("disk is full"), StoreError("It is locked.")])
+def test_a_visit_to_a_database_that_cannot_be_written_is_told_so(client, store, monkeypatch, failure):
+    def broken(*_):
+        raise failure
+
+    monkeypatch.setattr(store, "add_person", broken)
+    answer = client.get("/annotate/", headers=HTML)
+    assert answer.status_code == 503
+    assert answer.text in ("The database cannot be used: disk is full.", "It is locked.")
+    assert "set-cookie" not in answer.headers
+    assert "content-security-policy" in answer.headers
+
+
+@pytest.mark.parametrize("header", ["Sec-Fetch-Site", "Referer"])
+def test_a_browser_that_lost_its_cookie_is_no_program(client, store, header):
+    headers = {header: "same-origin" if header == "Sec-Fetch-Site" else "http://testserver/annotate/"}
+    assert "reload" in refused(client.get("/api/task", headers=headers), 401)
+    body = {"task_id": 1, "nonce": "n", "ranks": [1, 2, 3, 4]}
+    refused(post(client, "/api/rankings", body, headers=headers), 401)
+    assert stored(store) == (0, 0, 0)
+    assert store.people() == []
+
+
+def test_a_person_may_try_the_api_on_its_page(client, store):
+    client.get("/docs", headers={"Accept": "text/html"})
+    assert client.get("/api/task", headers={"Referer": "http://testserver/docs"}).status_code == 200
+    assert [p["kind"] for p in store.people()] == ["human"]
 
 
 def test_a_health_check_is_not_a_visit(client, store):

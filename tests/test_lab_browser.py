@@ -234,6 +234,44 @@ def test_rounds_give_their_reason_and_their_samples(store, site, visit):
     expect(page.locator(".round-row").first).to_contain_text(f"Round {published.id}")
 
 
+def test_what_is_open_in_a_running_round_stays_open(store, visit):
+    from playwright.sync_api import expect
+
+    round_ = run_round(store)
+    page = lab(visit, "rounds")
+    page.get_by_role("button", name=f"Round {round_.id}", exact=True).click()
+    page.get_by_text("Settings and figures").click()
+    took = page.locator('td[data-label="Took"]')
+    for _ in range(2):
+        expect(took).not_to_have_text(took.inner_text())
+    assert page.locator("details.settings").get_attribute("open") is not None
+    assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
+    store.end_round(round_.id, "stopped", "by a person", {})  # the table is built again
+    expect(page.locator(".round-row")).to_contain_text("by a person")
+    assert page.locator("details.settings").get_attribute("open") is not None
+    assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
+
+
+def test_silence_is_told_in_whole_minutes_and_a_server_that_hangs_is_noticed(store, visit):
+    from playwright.sync_api import expect
+
+    with store.write() as db:
+        db.execute("update worker set seen = seen - 130")
+    page = lab(visit)
+    expect(page.get_by_role("alert")).to_contain_text("Nothing heard from the worker for 2 minutes. It is")
+    page.evaluate(
+        """() => {
+            const real = AbortSignal.timeout.bind(AbortSignal);
+            AbortSignal.timeout = (ms) => real(ms / 50);
+        }"""
+    )
+    page.route("**/api/status", lambda route: None)
+    expect(page.get_by_role("alert").first).to_contain_text("The server does not answer.")
+    page.unroute("**/api/status")
+    page.route("**/api/status", lambda route: route.fulfill(body="<h1>Log in</h1>"))
+    expect(page.get_by_role("alert").first).to_contain_text("What answered is not this server")
+
+
 def test_buttons_arrive_and_their_outcome_is_shown(store, site, visit):
     from playwright.sync_api import expect
 

@@ -14,7 +14,7 @@ COUNTED = "rankings.withdrawn_at is null and rankings.kind = 'ranked'"
 
 
 class NonceReused(StoreError):
-    """The nonce belongs to another submission."""
+    """The nonce belongs to another submission, or to one that was taken back."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,13 @@ class Rankings(Tasks):
         InvalidRanking, NonceReused; then nothing is stored.
         """
         with self.write() as db:
-            stored = self.row("select id, task_id, person_id, kind from rankings where nonce = ?", [nonce])
+            stored = self.row(
+                "select id, task_id, person_id, kind, withdrawn_at from rankings where nonce = ?", [nonce]
+            )
             if stored:
                 return self._repeated(stored, person_id, task_id, ranks)
-            task, at = self._standing_task(task_id), now()
-            if task["leased_by"] not in (None, person_id) and task["leased_until"] > at:
-                raise TaskLeased(f"Task {task_id} is being ranked by somebody else.")
+            at = now()
+            self._free_task(task_id, person_id, at)
             responses = self.rows(
                 "select position, response_id from task_responses where task_id = ? order by position",
                 [task_id],
@@ -88,24 +89,33 @@ class Rankings(Tasks):
             )
             return Ranking(ranking_id, task_id, person_id, kind, ranks)
 
-    def undo(self, person_id: int, lease_seconds: float = LEASE_SECONDS) -> Task | None:
+    def undo(
+        self, person_id: int, lease_seconds: float = LEASE_SECONDS, ranking_id: int | None = None
+    ) -> Task | None:
         """Withdraw this person's last standing ranking or skip; return its task, leased to them again.
 
         None when there is nothing left to undo. Their other lease is let go: a person holds one task, so the
         next claim, or a reload, shows the reopened one. It does not matter how old its policy is.
+
+        With `ranking_id`: that one of theirs. Asked again after a lost reply it withdraws nothing more, and
+        raises TaskClosed or TaskLeased when the task is no longer theirs.
         """
         at = now()
         with self.write() as db:
             last = self.row(
                 """
-                select id, task_id from rankings where person_id = ? and withdrawn_at is null
+                select id, task_id, withdrawn_at from rankings
+                where person_id = ? and case when ? is null then withdrawn_at is null else id = ? end
                 order by id desc limit 1
                 """,
-                [person_id],
+                [person_id, ranking_id, ranking_id],
             )
             if last is None:
                 return None
-            db.execute("update rankings set withdrawn_at = ? where id = ?", [at, last["id"]])
+            if last["withdrawn_at"] is not None:
+                self._free_task(last["task_id"], person_id, at)
+            else:
+                db.execute("update rankings set withdrawn_at = ? where id = ?", [at, last["id"]])
             db.execute(
                 """
                 update tasks set leased_by = null, leased_until = null where leased_by = ? and state = 'open'
@@ -120,6 +130,12 @@ class Rankings(Tasks):
                 [person_id, at + lease_seconds, last["task_id"]],
             )
             return self.task(last["task_id"], person_id)
+
+    def undoable(self, person_id: int) -> int | None:
+        """The ranking or skip that this person's next undo withdraws."""
+        return self.value(
+            "select max(id) from rankings where person_id = ? and withdrawn_at is null", [person_id]
+        )
 
     # what the worker reads
 
@@ -190,6 +206,12 @@ class Rankings(Tasks):
         )
         return {"human": 0, "program": 0} | {row["kind"]: row["n"] for row in rows}
 
+    def _free_task(self, task_id: int, person_id: int, at: float) -> None:
+        """Raises TaskUnknown, TaskClosed, and TaskLeased when somebody else holds it."""
+        task = self._standing_task(task_id)
+        if task["leased_by"] not in (None, person_id) and task["leased_until"] > at:
+            raise TaskLeased(f"Task {task_id} is being ranked by somebody else.")
+
     def _repeated(
         self, stored: dict[str, Any], person_id: int, task_id: int, ranks: list[int] | None
     ) -> Ranking:
@@ -201,4 +223,6 @@ class Rankings(Tasks):
             same = False
         if not same or (stored["task_id"], stored["person_id"]) != (task_id, person_id):
             raise NonceReused("This nonce was already used for another ranking; make a new one for each.")
+        if stored.pop("withdrawn_at") is not None:
+            raise NonceReused("The ranking of this nonce was taken back; make a new nonce to rank again.")
         return Ranking(**stored, ranks=kept)

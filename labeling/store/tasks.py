@@ -1,6 +1,7 @@
 """Prompts, and tasks: one prompt with its responses, put before annotators, leased to one at a time."""
 
 import random
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,6 +55,15 @@ class Task:
 
 
 class Tasks(File):
+    def run_id(self) -> str:
+        """What tells this run from others, whose task numbers start at 1 too. Made once, kept in the file."""
+        if (known := self.get_setting("run_id")) is None:
+            with self.write() as db:  # of two that find none, both return what the first one made
+                made = to_json(secrets.token_hex(8))
+                db.execute("insert into settings values ('run_id', ?) on conflict do nothing", [made])
+            known = self.get_setting("run_id")
+        return known
+
     # prompts
 
     def add_prompts(self, prompts: Iterable[tuple[str, str]], source: str) -> int:

@@ -146,5 +146,6 @@ class Worker(Rounds):
             "model": model,
             "starter": model == "starter",
             "base": bool(self.get_setting("base")),
+            "run": self.get_setting("run_id"),
             "now": now(),
         }

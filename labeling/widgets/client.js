@@ -1,6 +1,18 @@
 // client.js: the JSON API, a nonce, and drafts that survive a reload.
 
-/** One request. Resolves to {status, data, now}; status 0 means the server could not be reached. */
+const NOT_OURS = "What answered is not this server (a login page or a proxy?); try again, or reload the page.";
+const OTHER_RUN = "The server was started on another run, so the page was loaded again.";
+let run = null; // of the answers so far: task numbers start at 1 in every run directory
+
+/** Whether an answer is of another run than those before: then what is on the screen is not served any more. */
+function otherRun(data) {
+    const its = data.run || data.status?.run || run;
+    run ??= its;
+    return its !== run;
+}
+
+/** One request. Resolves to {status, data, now}; status 0 means the server could not be reached, 502 that
+    something else answered in its place. */
 async function call(method, path, body) {
     try {
         const reply = await fetch("/api" + path, {
@@ -12,13 +24,19 @@ async function call(method, path, body) {
         });
         const text = await reply.text();
         const date = Date.parse(reply.headers.get("date") || "");
+        let { status } = reply;
         let data = {};
         try {
-            data = text ? JSON.parse(text) : {};
+            if (status !== 204) data = Object(JSON.parse(text));
         } catch {
-            data = { error: "The server answered something that is not JSON." };
+            [status, data] = [502, { error: NOT_OURS }];
         }
-        return { status: reply.status, data, now: (Number.isNaN(date) ? Date.now() : date) / 1000 };
+        if (otherRun(data)) {
+            memory.put("news", OTHER_RUN);
+            location.reload();
+            return new Promise(() => {}); // nobody acts on the answer any more
+        }
+        return { status, data, now: (Number.isNaN(date) ? Date.now() : date) / 1000 };
     } catch {
         return { status: 0, data: { error: "The server could not be reached." }, now: Date.now() / 1000 };
     }
@@ -48,7 +66,7 @@ const memory = {
     },
 };
 
-/** Task ids start at 1 in every run directory: a draft counts only for the very same texts. */
+/** A draft counts only for the very same texts. */
 function fingerprint(task) {
     const text = JSON.stringify([task.id, task.prompt, task.responses.map((r) => r.text)]);
     let hash = 5381;
@@ -59,13 +77,14 @@ function fingerprint(task) {
 const DRAFTS_KEPT = 30;
 const drafts = {
     get(task) {
-        const draft = (memory.get("drafts") || {})[task.id];
+        const draft = (memory.get("drafts") || {})[run + "." + task.id];
         return draft && draft.of === fingerprint(task) && draft.ranks.length === task.responses.length ? draft : null;
     },
     put(task, draft) {
         const all = memory.get("drafts") || {};
-        delete all[task.id];
-        if (draft) all[task.id] = { of: fingerprint(task), at: Date.now(), ...draft };
+        const key = run + "." + task.id;
+        delete all[key];
+        if (draft) all[key] = { of: fingerprint(task), at: Date.now(), ...draft };
         const oldest = Object.keys(all).sort((a, b) => all[a].at - all[b].at);
         for (const id of oldest.slice(0, -DRAFTS_KEPT)) delete all[id];
         memory.put("drafts", all);

@@ -3,6 +3,7 @@
 const POLL_MS = 2000;
 const WAKE_MS = 1000; // while there is nothing to rank
 const LEASE_MS = 40000; // a lease lasts 120 s
+const HIDDEN_MS = 15 * 60000; // who looks something up in another tab keeps the task
 const NEWS_MS = 20000;
 
 async function fetchTask() {
@@ -103,6 +104,7 @@ function drawWaiting() {
     $("#pr-waiting-title").textContent = title;
     $(".pr-waiting-words").textContent = words;
     $(".pr-waiting-more").textContent = more;
+    $(".pr-waiting .pr-undo").hidden = now.last === null;
 }
 
 let turn = 0; // of polling: coming back to the tab starts a new one, and the one before ends
@@ -128,7 +130,8 @@ async function takePoll(status, data, at) {
 
 async function renewLease() {
     const task = now.task;
-    if (!task || document.hidden || now.busy) return;
+    if (!task || now.busy) return;
+    if (document.hidden && performance.now() - now.hiddenAt > HIDDEN_MS) return;
     const { status, data } = await call("POST", "/tasks/" + task.id + "/lease", {});
     if ((status === 404 || status === 409) && now.task === task && !now.busy) await moveAlong(data.error);
 }

@@ -29,7 +29,7 @@ async function api(path, body) {
   };
   let reply;
   try {
-    reply = await fetch("/api/" + path, { credentials: "same-origin", cache: "no-store", ...options });
+    reply = await fetch("/api/" + path, { credentials: "same-origin", cache: "no-store", signal: AbortSignal.timeout(20000), ...options });
   } catch {
     throw new Error("The server does not answer.");
   }
@@ -38,6 +38,7 @@ async function api(path, body) {
     const sentence = data?.error || "The server answered with error " + reply.status + ".";
     throw Object.assign(new Error(sentence), { status: reply.status });
   }
+  if (data === null) throw new Error("What answered is not this server (a login page or a proxy?).");
   return data;
 }
 

@@ -3,14 +3,18 @@
 const find = (selector) => element.querySelector(selector);
 const signal = mounted("rounds");
 const open = new Map();    // round id -> samples, or null while they are on their way
+const settings = new Set(); // ids of the rounds whose settings are open
 
 const OUTCOMES = { published: "published", rejected: "rejected", failed: "failed", stopped: "stopped", running: "running" };
 const arrow = (before, after, show) => known(before) && known(after) ? show(before) + " → " + show(after) : show(after);
 const interval = (low, high) => known(low) && known(high) ? make("span", { class: "interval" }, percent(low) + " to " + percent(high)) : null;
 
+const took = (round) => duration((round.ended_at ?? serverNow()) - round.started_at);
+
 const COLUMNS = [
   ["Round", (round) => make("button", {
     type: "button", class: "round-toggle", "aria-expanded": String(open.has(round.id)), "aria-controls": "round-" + round.id, "data-round": round.id,
+    "data-focus": "round-" + round.id,
   }, icon("chevron"), "Round " + round.id)],
   ["Outcome", (round) => [badge(round.state, OUTCOMES[round.state] || round.state),
     round.attempts > 1 ? make("span", { class: "interval" }, "attempt " + round.attempts) : null,
@@ -21,7 +25,7 @@ const COLUMNS = [
   ["Score", (round) => arrow(round.summary?.score_before, round.summary?.score_after, signed)],
   ["KL, nats", (round) => number(round.summary?.kl)],
   ["Length", (round) => arrow(round.summary?.length_before, round.summary?.length_after, (v) => known(v) ? v.toFixed(0) : "–")],
-  ["Took", (round) => duration((round.ended_at ?? serverNow()) - round.started_at)],
+  ["Took", (round) => make("span", { "data-took": round.id }, took(round))],
   ["Policy", (round) => known(round.policy_version) ? round.parent_version + " → " + round.policy_version : "still " + round.parent_version],
 ];
 
@@ -29,9 +33,8 @@ function draw() {
   const { rounds, status } = shared;
   if (!status) return;
   const columns = COLUMNS.filter(([title]) => title !== "Win rate" || rounds.some(({ summary }) => known(summary?.win_rate)));
-  const changing = rounds.some(({ state }) => state === "running") ? Math.round(serverNow()) : 0;
-  const focused = document.activeElement?.dataset?.round;
-  const changed = renderWhenChanged(find(".rounds-list"), [rounds, [...open], changing], () => rounds.length
+  const focused = document.activeElement?.dataset?.focus;
+  const changed = renderWhenChanged(find(".rounds-list"), [rounds, [...open]], () => rounds.length
     ? make("div", { class: "scroll" }, make("table", { class: "lab-table cards" },
       make("thead", null, make("tr", null, columns.map(([title]) => make("th", { scope: "col" }, title)))),
       rounds.map((round) => make("tbody", { class: "round" },
@@ -43,7 +46,12 @@ function draw() {
           make("td", { colspan: columns.length }, detail(round))) : null))))
     : make("div", { class: "lab-empty pod-card" }, make("h2", null, "No round yet"),
       make("p", null, "A round begins when enough rankings have arrived, or when you press “Train now”. Its outcome and the reason for it stand here.")));
-  if (changed && focused) element.querySelector('[data-round="' + focused + '"]')?.focus();
+  if (changed && focused) find('[data-focus="' + focused + '"]')?.focus();
+  // A round that runs changes by its time alone: what is open and has the focus stays.
+  for (const round of rounds) {
+    const cell = round.state === "running" && find('[data-took="' + round.id + '"]');
+    if (cell) cell.textContent = took(round);
+  }
 }
 
 function detail(round) {
@@ -75,7 +83,9 @@ function detail(round) {
         }))));
     }
   }
-  parts.push(make("details", { class: "settings" }, make("summary", null, "Settings and figures of this round"),
+  const toggled = ({ target }) => (target.open ? settings.add(round.id) : settings.delete(round.id));
+  parts.push(make("details", { class: "settings", open: settings.has(round.id), ontoggle: toggled },
+    make("summary", { "data-focus": "settings-" + round.id }, "Settings and figures of this round"),
     make("p", { class: "pod-muted" }, "Began " + clock(round.started_at) + (round.ended_at ? ", ended " + clock(round.ended_at) : "") +
       ". Rankings " + (round.trained_from + 1) + " to " + round.trained_through + " were new."),
     make("pre", { tabindex: "0" }, JSON.stringify({ summary: round.summary, config: round.config }, null, 2))));

@@ -149,6 +149,9 @@ function roundFact() {
     round.reason || (known(round.policy_version) ? "made policy " + round.policy_version : ""), make("span", { class: "seen" }, ago(round.ended_at)));
 }
 
+// In whole minutes or hours: a screen reader reads the note out each time its words change.
+const silence = (seconds) => seconds < 3600 ? plural(Math.floor(seconds / 60), "minute") : plural(Math.floor(seconds / 3600), "hour");
+
 function notes(status) {
   const found = [];
   if (trouble) found.push(["bad", trouble + " Trying again; what is below may be old."]);
@@ -156,7 +159,7 @@ function notes(status) {
   const worker = status.worker;
   if (worker?.error) found.push([worker.state === "failed" ? "bad" : "warn", (worker.state === "failed" ? "The worker failed: " : "The worker's last error: ") + worker.error]);
   else if (worker?.state === "failed") found.push(["bad", "The worker failed. Its log is worker.log in the run directory."]);
-  if (worker && silent(worker) && !trouble) found.push(["bad", "Nothing heard from the worker for " + duration(serverNow() - worker.seen) + ". It is restarted by itself when it dies; its log is worker.log in the run directory."]);
+  if (worker && silent(worker) && !trouble) found.push(["bad", "Nothing heard from the worker for " + silence(serverNow() - worker.seen) + ". It is restarted by itself when it dies; its log is worker.log in the run directory."]);
   if (status.starter) found.push(["", make("span", null,
     "This is a tiny demonstration model made for this page: it knows a few hundred facts and tasks, and says so beyond them. To train a real one: ",
     make("code", null, "python app.py --model Qwen/Qwen2.5-0.5B-Instruct"), " (any Hugging Face model or local folder).")]);

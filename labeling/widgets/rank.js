@@ -22,10 +22,12 @@ const now = {
     current: 0,
     taken: null, // ranks before the last Clear or Backspace, for "Put back"
     unsaved: null, // {key, nonce} of a save that failed
+    last: null, // the ranking that Undo takes back
     message: "", // what happened last, in the bar
     trouble: "", // why nothing comes from the server
     busy: false,
     shownAt: 0,
+    hiddenAt: performance.now(), // when the tab was last hidden
     status: null,
     progress: null,
     rankingsOf: {}, // policy version -> rankings it was trained on
@@ -36,6 +38,7 @@ let chips = [];
 const size = () => now.task.responses.length;
 const missing = () => now.ranks.flatMap((rank, i) => (rank ? [] : [i]));
 const complete = () => now.task !== null && missing().length === 0;
+const pendingSkip = () => Boolean(now.unsaved && JSON.parse(now.unsaved.key)[1].skip);
 const name = (index) => "Response " + LETTERS[index];
 
 function make(tag, className, text) {
@@ -140,6 +143,7 @@ function makeScrollable() {
 /** A reply that carries a task (or none). The ranking on the screen survives a reply with the same task. */
 function show(data) {
     now.progress = data.progress;
+    now.last = data.last_ranking_id;
     if (data.person) $(".pr-person").textContent = "You are " + data.person.name + ".";
     takeStatus(data.status);
     if (now.task?.id !== data.task?.id || !data.task) drawRound();
@@ -162,6 +166,7 @@ function show(data) {
     now.current = missing()[0] ?? 0;
     now.shownAt = performance.now();
     if (draft && !data.task.previous_ranks && draft.ranks.some(Boolean)) now.message = "Your ranks are as you left them";
+    if (now.unsaved) askAgain();
 
     $(".pr-prompt-text").innerHTML = data.task.prompt_html;
     cards = data.task.responses.map(buildCard);
@@ -182,6 +187,7 @@ function draw() {
     root.dataset.state = state;
     $(".pr-task").hidden = state !== "task";
     $(".pr-waiting").hidden = state !== "waiting";
+    for (const button of root.querySelectorAll(".pr-undo")) button.setAttribute("aria-disabled", String(now.busy));
     drawFacts();
     if (state === "waiting") drawWaiting();
     if (state !== "task") return;
@@ -221,7 +227,6 @@ function drawBar() {
     $(".pr-clear").textContent = now.taken ? "Put back" : "Clear";
     $(".pr-clear").setAttribute("aria-disabled", String(!now.taken && left === size()));
     $(".pr-skip").setAttribute("aria-disabled", String(now.busy));
-    $(".pr-undo").setAttribute("aria-disabled", String(now.busy));
 }
 
 function alarm(text) {
@@ -233,6 +238,10 @@ function alarm(text) {
 
 function changed() {
     now.message = "";
+    if (pendingSkip()) { // who goes on ranking does not want it skipped
+        now.unsaved = null;
+        alarm("");
+    }
     const ranked = now.ranks.some(Boolean);
     drafts.put(now.task, ranked || now.unsaved ? { ranks: now.ranks, unsaved: now.unsaved } : null);
 }

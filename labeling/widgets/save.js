@@ -11,24 +11,28 @@ async function save(answer) {
     draw();
     // written down before it is sent: a page that dies now asks again under the same nonce
     drafts.put(task, { ranks: now.ranks, unsaved: { key, nonce } });
-    const seconds = Math.round((performance.now() - now.shownAt) / 100) / 10;
-    const { status, data, now: at } = await call("POST", "/rankings", { task_id: task.id, nonce, ...answer, seconds });
+    // the server takes up to a day, and a page may stay open longer
+    const seconds = Math.min(86400, Math.round((performance.now() - now.shownAt) / 100) / 10);
+    const body = { task_id: task.id, nonce, ...answer, seconds, run };
+    const { status, data, now: at } = await call("POST", "/rankings", body);
     if (signal.aborted) return;
     now.busy = false;
     now.serverNow = at;
-    if (status === 200) {
+    if (status === 200 && data.ranking_id) {
         now.unsaved = null;
         // a skipped task keeps its draft: undo brings it back with the ranks it had
         drafts.put(task, answer.skip && now.ranks.some(Boolean) ? { ranks: now.ranks, unsaved: null } : null);
         now.message = answer.skip ? "Skipped" : "Saved";
         show(data);
-        say((answer.skip ? "Skipped. " : "Saved. ") + (data.task ? "Next task." : "No task is waiting."));
+        say((answer.skip ? "Skipped. " : "Saved. ") + (data.task ? "Next task. " + promptWords() : "No task is waiting."));
     } else if (status === 404 || status === 409) {
+        now.unsaved = null; // this nonce will never do
+        drafts.put(task, { ranks: now.ranks, unsaved: null });
         await moveAlong(data.error);
-    } else if (status === 0 || status >= 500) {
+        if (now.task?.id === task.id) askAgain();
+    } else if (status === 0 || status === 200 || status >= 500) {
         now.unsaved = { key, nonce };
-        const touch = matchMedia("(hover: none) and (pointer: coarse)").matches;
-        alarm("Not saved - " + (touch ? "tap Submit" : "press Enter") + " to try again");
+        askAgain();
         draw();
     } else {
         now.unsaved = null;
@@ -37,9 +41,20 @@ async function save(answer) {
     }
 }
 
+function askAgain() {
+    const touch = matchMedia("(hover: none) and (pointer: coarse)").matches;
+    alarm((pendingSkip() ? "Not skipped - " : "Not saved - ") + (touch ? "tap Submit" : "press Enter") + " to try again");
+}
+
+/** The beginning of the prompt, for those who hear the page: the focus goes to the first response. */
+function promptWords() {
+    const words = $(".pr-prompt-text").textContent.trim().replace(/\s+/g, " ");
+    return "Prompt: " + (words.length > 200 ? words.slice(0, 200) + " …" : words);
+}
+
 function submit() {
+    if (pendingSkip()) return save({ skip: true });
     if (complete()) return save({ ranks: dense(now.ranks) });
-    if (now.unsaved && JSON.parse(now.unsaved.key)[1].skip) return save({ skip: true });
     const absent = missing();
     now.message = "Still to rank: " + listed(absent.map((i) => LETTERS[i]));
     say(listed(absent.map(name)) + (absent.length === 1 ? " has" : " have") + " no rank yet.");
@@ -52,10 +67,15 @@ async function moveAlong(reason) {
     const task = now.task;
     now.task = null;
     await fetchTask();
-    if (now.task?.id === task.id) return; // ours again after all, and its draft with it
+    if (now.task?.id === task.id || now.trouble) return; // ours again after all, or may be, and its draft with it
     drafts.put(task, null);
     const words = reason || "This task is closed.";
-    if (now.task) alarm(words + " Here is another one.");
+    complain(now.task ? words + " Here is another one." : words);
+}
+
+/** Where it can be seen: without a task there is no bar. */
+function complain(words) {
+    if (now.task) alarm(words);
     else note(".pr-news", words);
 }
 
@@ -63,18 +83,21 @@ async function undo() {
     if (now.busy) return;
     now.busy = true;
     draw();
-    const { status, data, now: at } = await call("POST", "/undo", {});
+    // names the one that is meant: when this reply is lost, asking again takes back no other
+    const { status, data, now: at } = await call("POST", "/undo", { ranking_id: now.last, run });
     now.busy = false;
     now.serverNow = at;
     if (status === 200) {
         alarm("");
         now.message = "Brought back";
         now.task = null;
+        const draft = drafts.get(data.task);
+        if (draft) drafts.put(data.task, { ranks: draft.ranks, unsaved: null }); // its nonce is used up
         show(data);
-        say("Brought back, with the ranks you gave.");
+        say("Brought back, with the ranks you gave. " + promptWords());
     } else {
         now.message = status === 409 ? "Nothing to undo" : "";
-        if (status !== 409) alarm("Not undone: " + (data.error || "the server answered " + status + "."));
+        if (status !== 409) complain("Not undone: " + (data.error || "the server answered " + status + "."));
         say(status === 409 ? "There is nothing to undo." : "Not undone.");
     }
     draw();

@@ -26,7 +26,7 @@ listenForKeys(root, signal, {
 const unless = (button, act) => () => { if ($(button).getAttribute("aria-disabled") !== "true") act(); };
 $(".pr-submit").addEventListener("click", submit); // says what is missing
 $(".pr-skip").addEventListener("click", unless(".pr-skip", () => save({ skip: true })));
-$(".pr-undo").addEventListener("click", undo);
+for (const button of root.querySelectorAll(".pr-undo")) button.addEventListener("click", undo);
 $(".pr-clear").addEventListener("click", unless(".pr-clear", clearOrPutBack));
 $(".pr-help").addEventListener("click", () => $(".pr-sheet").showModal());
 $(".pr-starter button").addEventListener("click", () => { memory.put("starter-seen", true); drawFacts(); });
@@ -35,7 +35,10 @@ $(".pr-news button").addEventListener("click", () => note(".pr-news", ""));
 $(".pr-keys-on").checked = memory.get("keys") !== false;
 $(".pr-keys-on").addEventListener("change", (event) => memory.put("keys", event.target.checked));
 document.addEventListener("visibilitychange", () => {
-    if (document.hidden) return;
+    if (document.hidden) {
+        now.hiddenAt = performance.now();
+        return;
+    }
     renewLease();
     clearTimeout(now.pollTimer);
     poll();
@@ -45,4 +48,6 @@ signal.addEventListener("abort", () => {
     clearInterval(leases);
     clearTimeout(now.pollTimer);
 });
+note(".pr-news", memory.get("news") || "");
+memory.put("news", null);
 fetchTask().then(poll);

@@ -115,11 +115,12 @@ def test_undo_reopens_the_task_with_its_ranks_for_the_same_person(store, anna, b
     assert store.value("select count(*) from rankings where withdrawn_at is not null") == 1
 
 
-def test_a_repeated_nonce_of_an_undone_ranking_does_not_bring_it_back(store, anna):
+def test_the_nonce_of_an_undone_ranking_is_refused_and_does_not_bring_it_back(store, anna):
     task = add_task(store)
-    first = store.add_ranking(anna, task, "first", [1, 2, 3, 4])
+    store.add_ranking(anna, task, "first", [1, 2, 3, 4])
     store.undo(anna)
-    assert store.add_ranking(anna, task, "first", [1, 2, 3, 4]) == first
+    with pytest.raises(NonceReused, match="taken back"):  # an answer would say that it is stored
+        store.add_ranking(anna, task, "first", [1, 2, 3, 4])
     assert store.ranking_count() == 0
     assert store.open_tasks() == 1
 
@@ -135,6 +136,29 @@ def test_undo_goes_back_step_by_step_through_skips_and_touches_only_ones_own(sto
     assert store.undo(anna).id == one.task_id
     assert store.undo(anna) is None
     assert store.ranking_count() == 1
+
+
+def test_undo_of_a_named_ranking_asked_again_takes_back_no_other(store, anna, ben):
+    for i in range(3):
+        add_task(store, str(i))
+    one, two = rank(store, anna, "one"), rank(store, anna, "two", [2, 1, 3, 3])
+    rank(store, ben, "three")
+    assert store.undoable(anna) == two.id
+    undone = store.undo(anna, ranking_id=two.id)
+    assert store.undo(anna, ranking_id=two.id) == undone  # the first reply was lost
+    assert (undone.id, undone.previous_ranks) == (two.task_id, [2, 1, 3, 3])
+    assert (store.undoable(anna), store.ranking_count()) == (one.id, 2)
+    assert store.undo(ben, ranking_id=one.id) is None
+    assert store.undo(anna, ranking_id=99) is None
+    store.add_ranking(anna, two.task_id, "again", [1, 2, 3, 4])
+    with pytest.raises(TaskClosed):
+        store.undo(anna, ranking_id=two.id)
+    assert store.undo(anna, ranking_id=one.id).id == one.task_id
+    assert store.claim_task(anna).id == one.task_id
+    with store.write() as db:
+        db.execute("update tasks set leased_by = ? where id = ?", [ben, one.task_id])
+    with pytest.raises(TaskLeased):
+        store.undo(anna, ranking_id=one.id)
 
 
 def test_undo_shows_a_task_of_an_older_policy_first(store, anna):
