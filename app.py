@@ -48,7 +48,8 @@ def simulate(config: SimulateConfig) -> None:
     from labeling.simulate import SimulationError, simulate
 
     with one_sentence(SimulationError):
-        simulate(config)
+        summary = simulate(config)
+    raise typer.Exit(0 if summary.rankings >= summary.wanted else 1)
 
 
 @cli.command()
@@ -81,7 +82,7 @@ def evaluate(
     from rlhf.arena import evaluate_versions
     from rlhf.models import ModelError
 
-    with one_sentence(StoreError, ModelError, ValueError), open_store(run_dir) as store:
+    with one_sentence(StoreError, ModelError, ValueError), open_store(run_dir, read_only=True) as store:
         result = evaluate_versions(
             store,
             load_scorer(scorer),

@@ -336,7 +336,7 @@ def _checked(function: Callable, spec: str) -> Scorer:
     def scorer(prompt: str, response: str) -> float:
         try:
             value = function(prompt, response)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ValueError(
                 f"The scorer '{spec}' failed on the prompt {prompt[:80]!r}: {_one_line(error)}."
             ) from error

@@ -13,7 +13,7 @@ from labeling.store import open_store
 
 def report(run_dir: Path, as_json: bool) -> str:
     """The facts as text or as JSON. Raises StoreError."""
-    with open_store(run_dir) as store:
+    with open_store(run_dir, read_only=True) as store:
         status = store.status()
     return json.dumps(status, indent=2, ensure_ascii=False) if as_json else text(status)
 

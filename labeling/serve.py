@@ -25,6 +25,7 @@ from labeling.store import StoreError, open_store
 from labeling.supervisor import Supervisor, child_environment, worker_command
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+ANY_ADDRESS = ("0.0.0.0", "::", "")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -71,8 +72,11 @@ def _serve(config: ServeConfig, worker: dict[str, Any], stack: ExitStack) -> int
     simulate = _simulation_config(config, url, worker["seed"])
     stack.enter_context(lock_run(config.run_dir))
     store = stack.enter_context(open_store(config.run_dir, create=True, migrate=True))
+    earlier = store.get_setting("config", {})
     store.put_setting("config", worker)
     supervisor = Supervisor(store, worker_command(config.run_dir, worker), config.run_dir / "worker.log")
+    # Settings the worker never worked with are not the run's: a refused start changes nothing.
+    stack.callback(lambda: supervisor.worked or store.put_setting("config", earlier))
     stack.callback(supervisor.stop)
     supervisor.start()
 
@@ -80,7 +84,7 @@ def _serve(config: ServeConfig, worker: dict[str, Any], stack: ExitStack) -> int
 
     loopback = is_loopback(config.host)
     if not loopback:
-        print(f"There is no login yet: everybody who can reach {url} can rank and train.", file=sys.stderr)
+        print(no_login(config.host, port), file=sys.stderr)
     app = create_app(store, hosts={*LOOPBACK_NAMES, config.host} if loopback else None, port=port)
 
     def answering() -> None:
@@ -159,6 +163,14 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def no_login(host: str, port: int) -> str:
+    """The warning for an address others can reach too."""
+    where = f"http://{_shown_host(host)}:{port}"
+    if host in ANY_ADDRESS:
+        where = f"port {port} at any address of this machine"
+    return f"There is no login yet: everybody who can reach {where} can rank and train."
 
 
 def simulation(config: SimulateConfig) -> subprocess.Popen:
@@ -246,6 +258,6 @@ def _try_lock(file: IO[str]) -> bool:
 
 
 def _shown_host(host: str) -> str:
-    if host in ("0.0.0.0", "::", ""):
+    if host in ANY_ADDRESS:
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host

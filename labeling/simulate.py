@@ -73,6 +73,12 @@ class SimulateConfig:
             raise ValueError(f"--patience must be more than 0 seconds, not {self.patience}.")
         if not self.url.startswith(("http://", "https://")):
             raise ValueError(f"--url must begin with http:// or https://, not '{self.url}'.")
+        try:
+            host = httpx.URL(self.url).host
+        except httpx.InvalidURL:
+            host = ""
+        if not host:
+            raise ValueError(f"--url must be an address like http://127.0.0.1:7860, not '{self.url}'.")
 
 
 @dataclass(frozen=True)
@@ -210,10 +216,16 @@ class _Run:
                 )
                 self.work(client, session["name"], random.Random(f"{self.config.seed}/{number}"))
         except SimulationError as error:
-            with self.lock:  # what fails after the stop is only a consequence of it
-                if not self.stop.is_set():
-                    self.error = self.error or str(error)
-            self.stop.set()
+            self.fail(str(error))
+        except Exception as error:  # a thread's own end would look like the end of the work
+            self.fail(f"The annotator {number} failed: {type(error).__name__}: {error}")
+
+    def fail(self, why: str) -> None:
+        """End it for all, with the first reason: what fails after the stop is only a consequence of it."""
+        with self.lock:
+            if not self.stop.is_set():
+                self.error = self.error or why
+        self.stop.set()
 
     def work(self, client: httpx.Client, name: str, rng: random.Random) -> None:
         """Ask, score, rank, until enough rankings are stored. A reply to a ranking brings the next task.
@@ -280,7 +292,7 @@ class _Run:
         """The scorer's number. Whatever it raises becomes one sentence: it is somebody's own file."""
         try:
             value = float(self.score(prompt, response))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise SimulationError(
                 f"The scorer '{self.config.scorer}' failed on the prompt {prompt[:80]!r}:"
                 f" {type(error).__name__}: {error}"
@@ -294,11 +306,14 @@ class _Run:
     def ask(
         self, client: httpx.Client, path: str, body: dict | None = None, may_be_closed: bool = False
     ) -> dict | None:
-        """One request. A broken connection is tried again: the nonce makes a second POST harmless."""
+        """One request. A broken connection and a 503 (the database was locked, the server starts) are tried
+        again: the nonce makes a second POST harmless."""
         for attempt in range(RETRIES + 1):
+            answer = None
             try:
                 answer = client.post(path, json=body) if body is not None else client.get(path)
-                break
+                if answer.status_code != 503:
+                    break
             except httpx.ConnectError as error:
                 reason, started = error, bool(self.by_annotator)
                 if not started:
@@ -308,6 +323,8 @@ class _Run:
             except httpx.HTTPError as error:
                 reason = error
             if attempt == RETRIES or self.stop.wait(0.1 * 2**attempt):
+                if answer is not None:
+                    break
                 raise SimulationError(f"{self.config.url}{path} does not answer: {reason}.")
         if may_be_closed and answer.status_code in (404, 409):
             return None

@@ -5,6 +5,7 @@ it ends, the kernel closes the pipe and the worker sees it and exits: no orphan 
 the database. What the worker prints goes to `worker.log`, and the last line it printed is why it ended.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from labeling.store import KEEP, Store, StoreError
+from labeling.store import KEEP, Store
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_WAIT = 60.0
@@ -41,7 +42,10 @@ def child_environment() -> dict[str, str]:
 
 
 def next_wait(last: float, ran: float) -> float:
-    """Seconds until the next start: 1, 2, 4 ... 60, and 1 again after a minute of health."""
+    """Seconds until the next start: 1, 2, 4 ... 60, and 1 again after a minute of health.
+
+    `ran`: how long it ran, if it got to work; one that loads for a minute and dies was never healthy.
+    """
     return 1.0 if ran >= HEALTHY_SECONDS or last == 0 else min(2 * last, LONGEST_WAIT)
 
 
@@ -50,7 +54,8 @@ class Supervisor:
 
     `refusal` is set, and nothing is started again, when the worker says before its first work that its
     settings cannot be: a model that does not exist will not exist in four seconds either. Once it has worked
-    under this supervisor they can be, and it is started again whatever it says.
+    under this supervisor they can be, and it is started again whatever it says. `worked` is settled when the
+    worker ends.
     """
 
     def __init__(
@@ -63,7 +68,7 @@ class Supervisor:
         self.store, self.command, self.log_path, self.next_wait = store, list(command), log_path, wait
         self.refusal: str | None = None
         self.process: subprocess.Popen | None = None
-        self._worked = False
+        self.worked = False  # at least once, under this supervisor
         self._stopping = threading.Event()
         self._starting = threading.Lock()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -89,25 +94,29 @@ class Supervisor:
     def _watch(self) -> None:
         wait = 0.0
         while not self._stopping.is_set():
-            started = time.monotonic()
-            code, why = self._run_once()
+            started, why, worked = time.monotonic(), "", False
+            try:
+                code, why = self._run_once()
+                worked = bool(why) and self._got_to_work()  # else it was not started
+            except Exception as error:  # no memory, a full disk, a locked file: later it may be well again
+                code, why = 1, why or f"Starting or watching the worker failed: {_one_line(error)}."
+                log.error("%s", why)
+            self.worked = self.worked or worked
             if self._stopping.is_set():
                 return
-            self._worked = self._worked or self._got_to_work()
-            if code == CONFIGURATION_ERROR and not self._worked:
+            if code == CONFIGURATION_ERROR and not self.worked:
                 self.refusal = why
                 return
-            wait = self.next_wait(wait, time.monotonic() - started)
+            wait = self.next_wait(wait, time.monotonic() - started if worked else 0.0)
             self._beat("failed", f"Starting again in {wait:.0f} s.", why)
             self._stopping.wait(wait)
 
     def _run_once(self) -> tuple[int, str]:
-        """Start the worker, wait for its end; return the exit code and, in a sentence, why it ended."""
-        try:
-            log_file = self._open_log()
-        except OSError as error:
-            return 1, f"{self.log_path} cannot be written: {error.strerror}."
-        with log_file:
+        """Start the worker, wait for its end; return the exit code and, in a sentence, why it ended.
+
+        Raises only while no worker runs: two must never write into one run.
+        """
+        with self._open_log() as log_file:
             begin = log_file.tell()
             with self._starting:
                 if self._stopping.is_set():
@@ -124,7 +133,8 @@ class Supervisor:
                     process_group=0 if os.name == "posix" else None,
                 )
                 if os.name == "posix":  # from its first import on, the web process answers first
-                    os.setpriority(os.PRIO_PROCESS, self.process.pid, WORKER_NICENESS)
+                    with contextlib.suppress(OSError):
+                        os.setpriority(os.PRIO_PROCESS, self.process.pid, WORKER_NICENESS)
             self._beat("starting", "starting Python", pid=self.process.pid)
             code = self.process.wait()
             return code, self._why(code, begin)
@@ -142,9 +152,12 @@ class Supervisor:
             return "The worker was killed (SIGKILL), perhaps because memory ran out."
         if code < 0:
             return f"The worker was ended by {signal.Signals(-code).name}."
-        with self.log_path.open("rb") as log_file:
-            log_file.seek(begin)
-            lines = [line.strip() for line in log_file.read().decode(errors="replace").splitlines()]
+        try:
+            with self.log_path.open("rb") as log_file:
+                log_file.seek(begin)
+                lines = [line.strip() for line in log_file.read().decode(errors="replace").splitlines()]
+        except OSError as error:  # somebody tidied up
+            return f"The worker ended with exit code {code}; why is not known ({_one_line(error)})."
         said = [line for line in lines if line][-1:]
         return said[0][:500] if said else f"The worker ended with exit code {code} and said nothing."
 
@@ -155,5 +168,9 @@ class Supervisor:
     def _beat(self, state: str, detail: str, error: Any = KEEP, pid: int | None = None) -> None:
         try:
             self.store.beat(state, detail, error=error, pid=pid)
-        except StoreError as reason:  # a full disk must not end the supervisor as well
+        except Exception as reason:  # a full disk must not end the supervisor as well
             log.error("%s", reason)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -2,17 +2,20 @@
 
 `policies/7/policy/` is what `AutoModelForCausalLM` (full tuning) or PEFT (LoRA) loads; `policies/7/reward/`
 is the reward model that trained it, for scores on the before/after page. The row in the store is the
-publication: a folder without a row is rubbish of a killed round, and `clean` removes it at the next start.
-Where a policy lies follows from its version alone, so a run directory can be moved.
+publication. A folder without a row is of a round killed just before its row was written, or of a `labels.db`
+that was lost or restored from an older copy: `clean` puts it aside at the next start and removes nothing
+that was whole. Where a policy lies follows from its version alone, so a run directory can be moved.
 """
 
+import itertools
 import os
 import re
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-OURS = re.compile(r"[0-9]+|\.[0-9]+\.tmp")
+WHOLE = re.compile(r"[0-9]+")
+UNFINISHED = re.compile(r"\.[0-9]+\.tmp")
 
 
 def policy_folder(run_dir: Path, version: int) -> Path:
@@ -36,7 +39,8 @@ def write_policy(run_dir: Path, version: int, write: Callable[[Path], None]) -> 
         for path in sorted(aside.rglob("*")):
             _sync(path)
         _sync(aside)
-        shutil.rmtree(final, ignore_errors=True)  # of a round that was killed before its row was written
+        if final.exists():  # `clean` has been here, so somebody put it there since
+            _put_aside(final)
         os.replace(aside, final)
         _sync(policies)
     except BaseException:
@@ -46,15 +50,31 @@ def write_policy(run_dir: Path, version: int, write: Callable[[Path], None]) -> 
 
 
 def clean(run_dir: Path, published: Collection[int]) -> list[str]:
-    """Remove what a killed round left behind, and nothing a person put there; returns the names removed."""
+    """Remove what is unfinished, put aside policies that no row names; return the names they had."""
     policies = run_dir / "policies"
-    removed = []
+    cleaned = []
     for path in sorted(policies.iterdir()) if policies.is_dir() else []:
-        ours = path.is_dir() and OURS.fullmatch(path.name)
-        if ours and path.name not in {str(version) for version in published}:
+        if not path.is_dir():
+            continue
+        if UNFINISHED.fullmatch(path.name):
             shutil.rmtree(path)
-            removed.append(path.name)
-    return removed
+            cleaned.append(path.name)
+        elif WHOLE.fullmatch(path.name) and path.name not in {str(version) for version in published}:
+            _put_aside(path)
+            cleaned.append(path.name)
+    return cleaned
+
+
+def _put_aside(folder: Path) -> None:
+    """Rename a policy that no row names. A round leaves one per attempt at most, and it has few attempts."""
+    names = (folder.with_name(f"{folder.name}.unknown-{number}") for number in itertools.count(1))
+    aside = next(name for name in names if not name.exists())
+    os.replace(folder, aside)
+    print(
+        f"labels.db does not know the policy in {folder}, so it is in {aside.name} now; "
+        "delete that if nobody misses it.",
+        flush=True,
+    )
 
 
 def _sync(path: Path) -> None:

@@ -4,6 +4,7 @@ It imports nothing heavy, so that `app.py --help` and the web process never load
 algorithm live beside it (`ppo.PPOConfig`, `reward_model.RewardModelConfig`, `generate.SamplingConfig`).
 """
 
+import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -45,6 +46,11 @@ class WorkerConfig:
 
     def __post_init__(self) -> None:
         checks = [
+            (math.isfinite(value), name.replace("_", "-"), "a finite number")
+            for name, value in vars(self).items()
+            if isinstance(value, float)
+        ]
+        checks += [
             (2 <= self.responses <= 4, "responses", "2 to 4"),
             (self.reference_responses >= 0, "reference-responses", "0 or more"),
             (self.rankings_per_round >= 4, "rankings-per-round", "at least 4"),
@@ -57,6 +63,7 @@ class WorkerConfig:
             (self.kl_limit > 0, "kl-limit", "above 0"),
             (self.tuning in ("full", "lora", "auto"), "tuning", "full, lora or auto"),
             (self.lora_rank >= 1, "lora-rank", "at least 1"),
+            (self.threads >= 0, "threads", "0 or more"),
         ]
         for fine, name, wanted in checks:
             if not fine:

@@ -1,11 +1,13 @@
 """The app as people start it: a real server with its real worker, what it refuses, and how it ends."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +17,7 @@ import psutil
 import pytest
 from sqlite_utils import Database
 
-from labeling.serve import ServeConfig, ServeError, is_loopback, listen, lock_run, serve
+from labeling.serve import ServeConfig, ServeError, is_loopback, listen, lock_run, no_login, serve
 from labeling.session import COOKIE
 from labeling.store import FILE_NAME, StoreError, open_store
 from labeling.supervisor import Supervisor, next_wait
@@ -207,6 +209,29 @@ def test_a_model_only_the_worker_can_refuse_ends_it_with_the_workers_sentence(tm
     assert "Traceback" not in said.stderr
 
 
+@pytest.mark.parametrize("earlier", [None, {"rankings_per_round": 4}])
+def test_a_refused_start_leaves_the_runs_settings(tmp_path, capsys, monkeypatch, earlier):
+    with open_store(tmp_path, create=True, migrate=True) as store:
+        if earlier:
+            store.put_setting("config", earlier)
+    refuses = [sys.executable, "-S", "-c", "import sys; sys.stdin.read(1); print('No.'); sys.exit(2)"]
+    during = []
+
+    def run_server(app, listener, supervisor, answering):
+        during.append(supervisor.store.status()["rankings_per_round"])
+        until(lambda: supervisor.process)
+        supervisor.process.stdin.write(b"!")
+        supervisor.process.stdin.flush()
+        until(lambda: supervisor.refusal)
+
+    monkeypatch.setattr("labeling.serve.worker_command", lambda *_: refuses)
+    monkeypatch.setattr("labeling.serve.run_server", run_server)
+    assert serve(ServeConfig(run_dir=tmp_path, port=0), STARTER | {"rankings_per_round": 7}) == 2
+    assert during == [7]
+    with open_store(tmp_path) as store:
+        assert store.get_setting("config") == (earlier or {})
+
+
 # what is refused before anything is started
 
 
@@ -264,6 +289,8 @@ def test_a_run_directory_that_cannot_be(capsys, tmp_path):
         table = Database(tmp_path / "newer" / FILE_NAME)["_sqlite_migrations"]
         table.insert({"migration_set": "podium", "name": "m999_later", "applied_at": "2030"})
     assert "newer Podium" in refusal(capsys, ServeConfig(run_dir=tmp_path / "newer", port=0))
+    (tmp_path / "lost" / "policies" / "1").mkdir(parents=True)
+    assert "trained policies" in refusal(capsys, ServeConfig(run_dir=tmp_path / "lost", port=0))
 
 
 def test_a_simulation_that_cannot_be(capsys, tmp_path):
@@ -271,12 +298,19 @@ def test_a_simulation_that_cannot_be(capsys, tmp_path):
 
 
 def test_the_command_line_refuses_in_one_sentence(tmp_path):
-    wrong = (["--responses", 7], ["status", "--run-dir", tmp_path / "none"], ["simulate", "--noise", 3])
+    (tmp_path / FILE_NAME).touch()
+    wrong = (
+        ["--responses", 7],
+        ["status", "--run-dir", tmp_path / "none"],
+        ["status", "--run-dir", tmp_path],
+        ["simulate", "--noise", 3],
+    )
     runs = [subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True) for words in wrong]
     for run in runs:
         _, said = run.communicate(timeout=120)
         assert run.returncode == 2
         assert said.count("\n") == 1, said
+    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [(FILE_NAME, 0)]
 
 
 def test_the_lock_of_a_killed_server_does_not_stay(tmp_path):
@@ -296,6 +330,12 @@ def test_the_lock_of_a_killed_server_does_not_stay(tmp_path):
         holder.kill()
     with lock_run(tmp_path):
         pass
+
+
+def test_the_warning_names_every_address_it_is_about():
+    assert "reach http://192.168.1.5:80 can" in no_login("192.168.1.5", 80)
+    for host in ("0.0.0.0", "::"):
+        assert "port 80 at any address of this machine" in no_login(host, 80)
 
 
 def test_which_addresses_only_this_machine_reaches():
@@ -440,6 +480,62 @@ def test_a_full_disk_does_not_end_the_supervisor(supervise, store, monkeypatch):
     at_work(supervisor)
     os.kill(supervisor.process.pid, signal.SIGKILL)
     at_work(supervisor, times=2)
+
+
+def test_a_log_that_is_gone_does_not_end_the_supervisor(supervise, store):
+    supervisor = supervise("waits")
+    at_work(supervisor)
+    supervisor.log_path.unlink()
+    supervisor.process.stdin.close()
+    at_work(supervisor)  # the next one, in a new log
+    assert "exit code 0; why is not known" in store.worker_status()["error"]
+
+
+def test_what_cannot_be_started_or_read_now_is_tried_again(supervise, store, monkeypatch):
+    popen, status, failed = subprocess.Popen, store.worker_status, []
+
+    def no_memory(*words, **options):
+        if "memory" not in failed:
+            failed.append("memory")
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return popen(*words, **options)
+
+    def locked():
+        if "locked" not in failed and threading.current_thread().name == "supervisor":
+            failed.append("locked")
+            raise StoreError("The file is locked.")
+        return status()
+
+    reasons = []
+    beat = store.beat
+    monkeypatch.setattr(store, "beat", lambda *a, **k: (reasons.append(k["error"]), beat(*a, **k)))
+    monkeypatch.setattr(subprocess, "Popen", no_memory)
+    monkeypatch.setattr(store, "worker_status", locked)
+    supervisor = supervise("refuses")  # heard when it can be known that it never worked
+    assert until(lambda: supervisor.refusal) == "There is no such model."
+    assert failed == ["memory", "locked"]
+    told = [reason for reason in reasons if isinstance(reason, str)]
+    assert "Cannot allocate memory" in told[0]
+    assert told[1:] == ["There is no such model."]
+    assert supervisor.log_path.read_text().count("worker started") == 3
+
+
+def test_only_a_worker_that_got_to_work_was_healthy(supervise, store):
+    ran = []
+
+    def wait(last, seconds):
+        ran.append(seconds)
+        return 0.05
+
+    supervisor = supervise("is told to refuse", wait)
+    for state in ("starting", "idle"):
+        at_work(supervisor, times=len(ran) + 1)
+        until(lambda: store.worker_status()["detail"] == "starting Python")
+        store.beat(state, "as the worker does while it loads its model, and once it has")
+        os.kill(supervisor.process.pid, signal.SIGKILL)
+        until(lambda state=state: len(ran) == (1 if state == "starting" else 2))
+    assert ran[0] == 0
+    assert ran[1] > 0
 
 
 def test_a_long_log_is_put_aside(supervise, tmp_path):

@@ -31,12 +31,32 @@ def test_every_name_is_synced_before_the_policy_counts(tmp_path, monkeypatch):
     assert {tmp_path, policies, policies / ".1.tmp", policies / ".1.tmp" / "weights"} == set(synced)
 
 
-def test_clean_removes_what_no_row_names_and_nothing_of_a_person(tmp_path):
-    for name in ("1", "2", ".3.tmp", "my backup", ".git", "2.old"):
+def test_clean_removes_what_is_unfinished_and_nothing_of_a_person(tmp_path):
+    for name in ("1", ".3.tmp", "my backup", ".git", "2.old"):
         (tmp_path / "policies" / name).mkdir(parents=True)
-    assert checkpoint.clean(tmp_path, [1]) == [".3.tmp", "2"]
+    assert checkpoint.clean(tmp_path, [1]) == [".3.tmp"]
     assert {p.name for p in (tmp_path / "policies").iterdir()} == {"1", "my backup", ".git", "2.old"}
     assert checkpoint.clean(tmp_path / "none", []) == []
+
+
+def weights(folder):
+    (folder / "weights").write_text("w")
+
+
+def test_a_policy_no_row_names_is_put_aside_and_never_removed(tmp_path, capsys):
+    """Its row may have been in a labels.db that was lost, or newer than the copy that was restored."""
+    for number in (1, 2):
+        for version in (1, 2):
+            (tmp_path / "policies" / str(version)).mkdir(parents=True, exist_ok=True)
+            weights(tmp_path / "policies" / str(version))
+        assert checkpoint.clean(tmp_path, [1]) == ["2"]
+        assert (tmp_path / "policies" / f"2.unknown-{number}" / "weights").read_text() == "w"
+        assert f"is in 2.unknown-{number} now" in capsys.readouterr().out
+    checkpoint.write_policy(tmp_path, 1, weights)
+    assert {p.name for p in (tmp_path / "policies").iterdir()} == {
+        *("1", "1.unknown-1"),
+        *("2.unknown-1", "2.unknown-2"),
+    }
 
 
 def logits(family, role):

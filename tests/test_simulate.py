@@ -6,10 +6,13 @@ import socket
 import threading
 from dataclasses import fields
 
+import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from typer.testing import CliRunner
 
+from app import cli
 from labeling import api
 from labeling import simulate as sim
 from labeling.ranking import check_ranks  # the rule the server applies
@@ -72,6 +75,9 @@ def test_every_ranking_is_one_the_server_accepts():
         ("noise", float("nan")),
         ("patience", 0),
         ("url", "localhost:7860"),
+        ("url", "http://[::1"),
+        ("url", "http://"),
+        ("url", "http://host:port"),
     ],
 )
 def test_settings_that_cannot_be_meant(setting, value):
@@ -88,6 +94,13 @@ def test_nobody_answers():
     config = sim.SimulateConfig(url="http://127.0.0.1:9", rankings=1)
     with pytest.raises(sim.SimulationError, match=r"Nothing answers at http://127\.0\.0\.1:9"):
         sim.simulate(config, score=lambda p, r: 0.0, echo=lambda line: None)
+
+
+def test_a_scorer_that_exits_while_it_is_tried(tmp_path):
+    file = tmp_path / "scorer.py"
+    file.write_text("import sys\ndef score(prompt, response): sys.exit()\n")
+    with pytest.raises(sim.SimulationError, match="SystemExit"):
+        sim.simulate(sim.SimulateConfig(scorer=f"{file}:score"), echo=lambda line: None)
 
 
 def test_unknown_scorer():
@@ -204,6 +217,37 @@ def test_a_scorer_that_raises_is_one_sentence(store, url):
     assert store.ranking_count() == 0
 
 
+def test_a_scorer_that_exits_is_one_sentence(store, url):
+    add_tasks(store, 4)
+
+    def exits(prompt, response):
+        raise SystemExit("enough")
+
+    config = sim.SimulateConfig(url=url, rankings=4, annotators=2)
+    with pytest.raises(sim.SimulationError, match=r"failed on the prompt 'prompt \d': SystemExit: enough"):
+        sim.simulate(config, score=exits, echo=lambda line: None)
+
+
+def test_whatever_ends_an_annotator_is_one_sentence(store, url, monkeypatch):
+    def breaks(*_):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(sim._Run, "work", breaks)
+    config = sim.SimulateConfig(url=url, rankings=4, annotators=1)
+    with pytest.raises(sim.SimulationError, match="RuntimeError: a mistake of ours"):
+        sim.simulate(config, score=value, echo=lambda line: None)
+
+
+def test_fewer_rankings_than_asked_is_no_success(store, url):
+    add_tasks(store, 2)
+    options = ["simulate", "--url", url, "--annotators", "1", "--patience", "0.2", "--rankings"]
+    said = CliRunner().invoke(cli, [*options, "3"])
+    assert said.exit_code == 1
+    assert "2 of 3 rankings" in said.output
+    add_tasks(store, 1, start=2)
+    assert CliRunner().invoke(cli, [*options, "1"]).exit_code == 0
+
+
 def test_a_task_closed_meanwhile_is_left_to_its_annotator(store, url):
     """While the first task is scored, somebody else's ranking closes it: another task is taken instead."""
     add_tasks(store, 3)
@@ -254,7 +298,27 @@ def test_stopping_early(store, url):
     assert sim.simulate(config, score=stops, echo=lambda line: None, stop=stop).rankings == 1
 
 
-def test_an_error_from_the_server_is_said(store, url):
+def test_a_server_that_cannot_just_now_is_asked_again(store, url, monkeypatch):
+    """Among others after a ranking was stored: the nonce makes the second a repetition of the first."""
+    add_tasks(store, 4)
+    post, refused = httpx.Client.post, []
+
+    def once_too_busy(client, path, **body):
+        answer = post(client, path, **body)
+        if path in refused:
+            return answer
+        refused.append(path)
+        return httpx.Response(503, json={"error": "Not saved."}, request=answer.request)
+
+    monkeypatch.setattr(httpx.Client, "post", once_too_busy)
+    config = sim.SimulateConfig(url=url, rankings=4, annotators=1)
+    assert sim.simulate(config, score=value, echo=lambda line: None).rankings == 4
+    assert refused == ["/api/session", "/api/rankings"]
+    assert store.ranking_count() == 4
+
+
+def test_an_error_from_the_server_is_said(store, url, monkeypatch):
+    monkeypatch.setattr(sim, "RETRIES", 1)
     add_tasks(store, 1)
     with store.write() as db:
         db.execute("alter table ranks rename to lost")

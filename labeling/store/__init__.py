@@ -33,11 +33,14 @@ class Store(People, Worker):
     """One run directory's `labels.db`. Safe to share between threads."""
 
 
-def open_store(run_dir: Path | str, *, create: bool = False, migrate: bool = False) -> Store:
+def open_store(
+    run_dir: Path | str, *, create: bool = False, migrate: bool = False, read_only: bool = False
+) -> Store:
     """Open the store of a run directory. Raises StoreError, in one sentence, if that cannot be.
 
-    Only `app.py` creates and migrates, once, before it starts the worker.
+    Only `app.py` creates and migrates, once, before it starts the worker. With `read_only` an archive that
+    cannot be written can be opened too, and nothing can be written.
     """
-    store = Store(Path(run_dir))
+    store = Store(Path(run_dir), read_only=read_only)
     open_file(store, create=create, migrate=migrate)
     return store

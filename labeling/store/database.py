@@ -20,7 +20,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -43,8 +43,8 @@ class StoreError(Exception):
 class File:
     """The open database. Each noun's methods are in a subclass; `Store` is all of them together."""
 
-    def __init__(self, run_dir: Path) -> None:
-        self.run_dir = run_dir
+    def __init__(self, run_dir: Path, *, read_only: bool = False) -> None:
+        self.run_dir, self.read_only = run_dir, read_only
         self.path = run_dir / FILE_NAME
         self._threads = threading.local()
         # Weak: web servers end idle threads and start new ones, and a thread's connection ends with it.
@@ -58,28 +58,47 @@ class File:
         return self._threads.db
 
     def _connect(self) -> Database:
-        # isolation_level=None: Python's sqlite3 begins no transactions of its own, `write` below does.
         # mode=rw: a file that somebody deleted under a running server is an error, not a new empty database.
+        # To read as well: mode=ro would leave an empty -wal and a -shm behind.
+        try:
+            conn = self._connection("mode=rw", self._to_read if self.read_only else self._to_write)
+        except sqlite3.OperationalError as error:
+            shut = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+            if not self.read_only or not shut or _size(self.path.with_name(f"{FILE_NAME}-wal")):
+                raise
+            # An archive: WAL needs a folder that can be written, unless nobody can change the file.
+            conn = self._connection("mode=ro&immutable=1", self._to_read)
+        db = Database(conn, execute_plugins=False)
+        weakref.finalize(db, conn.close)
+        self._open.add(db)
+        return db
+
+    def _connection(self, mode: str, prepare: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
+        # isolation_level=None: Python's sqlite3 begins no transactions of its own, `write` below does.
         # check_same_thread=False only so that close() may close them all.
         conn = sqlite3.connect(
-            f"{self.path.resolve().as_uri()}?mode=rw",
+            f"{self.path.resolve().as_uri()}?{mode}",
             uri=True,
             timeout=BUSY_SECONDS,
             isolation_level=None,
             check_same_thread=False,
         )
         try:
-            conn.execute("pragma foreign_keys = on")
-            conn.execute("pragma synchronous = full")
-            if _use_wal(conn) != "wal":
-                raise StoreError(f"{self.path} cannot be shared by two processes there (a network drive?).")
+            prepare(conn)
         except BaseException:
             conn.close()
             raise
-        db = Database(conn, execute_plugins=False)
-        weakref.finalize(db, conn.close)
-        self._open.add(db)
-        return db
+        return conn
+
+    def _to_write(self, conn: sqlite3.Connection) -> None:
+        conn.execute("pragma foreign_keys = on")
+        conn.execute("pragma synchronous = full")
+        if _use_wal(conn) != "wal":
+            raise StoreError(f"{self.path} cannot be shared by two processes there (a network drive?).")
+
+    def _to_read(self, conn: sqlite3.Connection) -> None:
+        conn.execute("pragma query_only = on")
+        conn.execute("pragma schema_version")  # reads, so what cannot be read is refused here
 
     def close(self) -> None:
         """Close every thread's connection."""
@@ -195,11 +214,20 @@ def open_file(file: File, *, create: bool, migrate: bool) -> None:
         oldest = ".".join(map(str, OLDEST_SQLITE))
         raise StoreError(f"This Python has SQLite {sqlite3.sqlite_version}; Podium needs {oldest} or newer.")
     try:
+        empty = not _size(file.path)
         if create:
+            # An empty file is a new run to everybody, and these policies would be nobody's.
+            if empty and _has_policies(file.run_dir):
+                raise StoreError(
+                    f"{file.run_dir} has trained policies, but its {FILE_NAME} is missing or empty; "
+                    "restore a copy of it, or choose another --run-dir."
+                )
             file.run_dir.mkdir(parents=True, exist_ok=True)
             file.path.touch()
         elif not file.path.is_file():
             raise StoreError(f"There is no run in {file.run_dir} (no {FILE_NAME}).")
+        elif empty:
+            raise StoreError(f"{file.path} is empty; restore a copy of it, or choose another --run-dir.")
     except OSError as error:
         raise StoreError(f"The run directory {file.run_dir} cannot be written: {error.strerror}.") from error
     try:
@@ -207,6 +235,15 @@ def open_file(file: File, *, create: bool, migrate: bool) -> None:
     except BaseException:
         file.close()
         raise
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _has_policies(run_dir: Path) -> bool:
+    policies = run_dir / "policies"
+    return policies.is_dir() and any(path.name.isdecimal() for path in policies.iterdir())
 
 
 def _use_wal(conn: sqlite3.Connection) -> str:
