@@ -11,12 +11,14 @@ with the same rankings; a policy is published by its row, written after its fold
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -150,10 +152,19 @@ class Worker:
     def take_up(self) -> None:
         """Begin again the round this worker's predecessor did not finish, unless it always dies of it."""
         round_ = self.store.running_round()
-        if round_ and round_.attempts >= MOST_ATTEMPTS:
+        if round_ is None:
+            return
+        died = self.store.get_setting("ended_in_order") != [round_.id, round_.attempts]
+        if died and round_.attempts >= MOST_ATTEMPTS:
             self._fail(round_, f"the worker ended {round_.attempts} times in this round")
-        elif round_:
+        else:
             self.begin_round()
+
+    def end_in_order(self) -> None:
+        """Note that a person ends the app, so that this attempt at a round did not die of the round."""
+        round_ = self.store.running_round()
+        if round_ is not None:
+            self.store.put_setting("ended_in_order", [round_.id, round_.attempts])
 
     def step(self) -> str:
         """One turn outside a round: what is due at any time, then the next action."""
@@ -436,12 +447,14 @@ def _threads(cores: int) -> int:
     return min(cores, max(2, cores - 1))
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(before: Callable[[], None]) -> None:
     """Exit when stdin closes: the app holds the other end, so the worker never outlives it."""
 
     def wait() -> None:
         while os.read(0, 4096):  # not sys.stdin: its lock aborts the interpreter at exit
             pass
+        with contextlib.suppress(Exception):  # whatever it is, the worker must end now
+            before()
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -453,14 +466,14 @@ def main() -> None:
     parser.add_argument("--config", default="{}", help="JSON object of WorkerConfig fields")
     parser.add_argument("--supervised", action="store_true", help="exit when stdin closes")
     arguments = parser.parse_args()
-    if arguments.supervised:
-        _end_with_parent()
     try:
         config = WorkerConfig.from_dict(json.loads(arguments.config))
         if config.threads or "OMP_NUM_THREADS" not in os.environ:  # which torch has read already
             torch.set_num_threads(config.threads or _threads(os.cpu_count() or 1))
         store = open_store(arguments.run_dir)
         worker = Worker(store, arguments.run_dir, config)
+        if arguments.supervised:
+            _end_with_parent(worker.end_in_order)
         worker.beat("starting", "loading the model")
         worker.load()
     except (ModelError, ValueError) as error:

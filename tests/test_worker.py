@@ -209,6 +209,11 @@ def test_people_can_pause_resume_stop_and_train_now(worker):
     assert (round_.state, round_.reason) == ("stopped", "stopped by a person")
     store.add_command("train", None, worker.person)  # no new ranking is needed for that
     worker.wait(lambda: len(store.rounds()) == 2)
+    worker.process.stdin.close()  # as Ctrl-C in the app does
+    worker.process.wait(timeout=30)
+    assert store.get_setting("ended_in_order") == [2, 1]
+    worker.start()
+    worker.wait(lambda: store.rounds()[0].attempts == 2)
     store.add_command("stop", None, worker.person)
     assert worker.wait(lambda: worker.ended(2)).state == "stopped"
 

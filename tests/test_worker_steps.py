@@ -196,6 +196,20 @@ def test_a_round_that_always_ends_the_worker_is_given_up(start):
     assert "3 times" in worker.store.worker_status()["error"]
 
 
+def test_a_round_that_people_ended_three_times_is_begun_again(start, monkeypatch):
+    worker = start()
+    for _ in range(3):
+        worker.store.begin_round({})
+    worker.end_in_order()
+    begun = []
+    monkeypatch.setattr(Worker, "begin_round", lambda self: begun.append(self.store.begin_round({})))
+    start().take_up()
+    assert begun[0].attempts == 4
+    start().take_up()  # the fourth attempt died, and nobody knows why
+    assert len(begun) == 1
+    assert worker.store.round(1).state == "failed"
+
+
 def test_a_round_of_another_policy_than_the_published_one_says_so(start):
     worker = start()
     publish(worker)
