@@ -182,7 +182,7 @@ def test_the_policy_speaks_more_or_less_surely_as_the_rankings_ask(weight):
 def test_same_seed_repeats_and_two_seeds_differ(tiny_model):
     def run(seed):
         family, model, prompts = setup(tiny_model)
-        config = PPOConfig(updates=2, episodes=16, kl_limit=100.0, sampling=SHORT.sampling)
+        config = PPOConfig(updates=2, episodes=16, warmup_episodes=16, sampling=SHORT.sampling)
         return [u.metrics for u in train_ppo(family, model, prompts, prompts[:8], config, seed)]
 
     first = run(3)
@@ -193,8 +193,8 @@ def test_same_seed_repeats_and_two_seeds_differ(tiny_model):
 def runaway(updates: int, **changes) -> PPOConfig:
     """Steps so large that KL soon passes 1 nat."""
     return PPOConfig(
-        updates=updates, episodes=32, learning_rate=1e-2, kl_limit=1.0, approx_kl_stop=100.0,
-        evaluate_every=1, sampling=SHORT.sampling, **changes,
+        updates=updates, episodes=32, warmup_episodes=16, learning_rate=1e-2, kl_limit=1.0,
+        approx_kl_stop=100.0, evaluate_every=1, sampling=SHORT.sampling, **changes,
     )  # fmt: skip
 
 
@@ -226,7 +226,7 @@ def test_a_round_that_begins_beyond_the_kl_limit_may_find_its_way_back(tiny_mode
     family, model, prompts = setup(tiny_model)
     moved = {k: v + 0.1 * torch.randn_like(v) for k, v in family.state("policy").items()}
     family.set_state("policy", moved)
-    config = PPOConfig(updates=1, episodes=16, kl_limit=1e-3, sampling=SHORT.sampling)
+    config = PPOConfig(updates=1, episodes=16, warmup_episodes=16, kl_limit=1e-3, sampling=SHORT.sampling)
     _, first = train_ppo(family, model, prompts, prompts[:8], config, 0)
     assert first.metrics["objective/kl"] > 1e-3
     assert "policy/loss" in first.metrics  # it learned
@@ -244,7 +244,9 @@ def test_the_best_checkpoint_is_kept_by_score_and_kl_together(tiny_model, monkey
         return {"heldout/score": score, "heldout/kl": kl, "heldout/length": 1.0}
 
     monkeypatch.setattr(ppo, "evaluate_policy", judge)
-    config = PPOConfig(updates=5, episodes=16, evaluate_every=1, kl_coef=0.1, sampling=SHORT.sampling)
+    config = PPOConfig(
+        updates=5, episodes=16, warmup_episodes=16, evaluate_every=1, kl_coef=0.1, sampling=SHORT.sampling
+    )
     *_, last = train_ppo(family, model, prompts, prompts[:8], config, 0)
     assert last.metrics["policy/best_update"] == 2  # 3 pays too much KL, 4 is beyond the limit
     kept = family.state("policy")
@@ -256,7 +258,13 @@ def test_large_steps_end_the_inner_epochs(tiny_model):
     family, model, prompts = setup(tiny_model)
     for stop, steps in ((1e-9, 2), (100.0, 8)):  # the first step is seen by the second
         config = PPOConfig(
-            updates=1, episodes=16, minibatch=4, inner_epochs=2, approx_kl_stop=stop, sampling=SHORT.sampling
+            updates=1,
+            episodes=16,
+            warmup_episodes=16,
+            minibatch=4,
+            inner_epochs=2,
+            approx_kl_stop=stop,
+            sampling=SHORT.sampling,
         )
         *_, update = train_ppo(family, model, prompts, prompts[:8], config, 0)
         assert update.metrics["policy/inner_steps"] == steps
@@ -276,7 +284,7 @@ def test_held_out_prompts_are_judged_by_what_is_paid(tiny_model):
 
 def test_numbers_that_are_not_finite_end_training_and_the_best_checkpoint_stays(tiny_model, monkeypatch):
     family, model, prompts = setup(tiny_model)
-    config = PPOConfig(updates=5, episodes=16, evaluate_every=1, sampling=SHORT.sampling)
+    config = PPOConfig(updates=5, episodes=16, warmup_episodes=16, evaluate_every=1, sampling=SHORT.sampling)
     real, calls = ppo.rollout, []
 
     def rollout(*arguments):
