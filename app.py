@@ -73,6 +73,9 @@ def evaluate(
     after: Annotated[int | None, typer.Option(help="Policy version; the published one if not given.")] = None,
     prompts: Annotated[int, typer.Option(help="How many prompts nobody has ranked.", min=1)] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the prompts and of sampling.")] = 0,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cuda, mps or cpu; the run's own if not given.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Compare two policies of a run by a scorer, on prompts never ranked."""
@@ -90,6 +93,7 @@ def evaluate(
             after=after,
             prompts=prompts,
             seed=seed,
+            device=device,
             labels=behaviours,
         )
         print(json.dumps(result, indent=2) if as_json else comparison(result))

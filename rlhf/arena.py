@@ -37,10 +37,12 @@ def evaluate_versions(
     after: int | None = None,
     prompts: int = 200,
     seed: int = 0,
+    device: str | None = None,
     labels: Callable[[str, str], dict[str, bool]] | None = None,
 ) -> dict:
     """Compare policy `after` (None: the published one) with `before` on held-out prompts.
 
+    device: auto, cuda, mps or cpu; None: the one that the run was served with.
     Returns `Comparison.to_dict()` with `before`, `after`, `seed` and `temperature`. Lengths are in tokens;
     `kl` is of `after` against the reference, in nats per response. Raises ValueError with one sentence.
     """
@@ -56,9 +58,11 @@ def evaluate_versions(
     texts = [p.text for p in store.prompts("heldout", seed)][:prompts]
     if not texts:
         raise ValueError("This run has no held-out prompts yet; start it once with python app.py.")
+    config = store.get_setting("config") or {}  # as annotators see them: the run's own sampling
     family = load_family(
         store.get_setting("model"),
         tuning=store.get_setting("tuning"),
+        device=device or config.get("device", "auto"),
         lora_rank=store.get_setting("lora_rank", 16),
     )
     for role, version in (("published", before), ("policy", after)):
@@ -66,7 +70,6 @@ def evaluate_versions(
             family.load(role, checkpoint.policy_folder(store.run_dir, version) / "policy")
         else:
             family.copy("reference", role)
-    config = store.get_setting("config") or {}  # as annotators see them: the run's own sampling
     names = [f.name for f in fields(SamplingConfig)]
     sampling = SamplingConfig(**{name: config[name] for name in names if name in config})
     comparison = compare_roles(family, texts, scorer, sampling, seed=seed, labels=labels)

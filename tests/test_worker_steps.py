@@ -352,6 +352,15 @@ def test_a_run_directory_may_be_moved_and_served_from_anywhere(start, tmp_path, 
     assert (result["before"], result["after"]) == (1, 2)
 
 
+def test_a_run_is_evaluated_on_its_own_device_or_on_the_one_asked_for(start):
+    store = start().store
+    store.put_setting("config", {"max_new_tokens": 6, "device": "no-such-device"})
+    with pytest.raises(ModelError, match="--device no-such-device is not there on this machine"):
+        evaluate_versions(store, lambda _prompt, text: float(len(text)), prompts=2)
+    result = evaluate_versions(store, lambda _prompt, text: float(len(text)), prompts=2, device="cpu")
+    assert result["n"] == 2
+
+
 # settings
 
 
