@@ -23,6 +23,14 @@ class RankedResponses:
         if not self.finished:
             object.__setattr__(self, "finished", (True,) * len(self.ranks))
 
+    def chosen(self) -> list[str]:
+        """The responses ranked first, but none that was cut or is empty; [] when all are tied."""
+        best = min(self.ranks)
+        if best == max(self.ranks):
+            return []
+        rows = zip(self.responses, self.ranks, self.finished, strict=True)
+        return [text for text, rank, finished in rows if rank == best and finished and text]
+
 
 def split_by_prompt(
     rankings: Sequence[RankedResponses], heldout_share: float, least: int = 0

@@ -101,6 +101,17 @@ def policy_loss(
     return masked_mean(torch.maximum(unclipped, clipped), mask), watch
 
 
+def imitation_loss(logprobs: Tensor, scores: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """Negative log-likelihood of responses from elsewhere, each as much as it beats the policy -> scalar.
+
+    logprobs, mask: (B, R). scores: (B,), of the responses. values: (B,), what is expected of the policy for
+    the same prompts. Averaged over counted tokens; a response that is no better than expected counts as 0,
+    and no gradient reaches the values. Self-imitation learning (Oh 2018, eq. 2), for whole responses.
+    """
+    better = (scores - values).clamp(min=0).detach()
+    return -masked_mean(logprobs * better.unsqueeze(1), mask)
+
+
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float) -> Tensor:
     """Half the squared error, the worse of clipped and unclipped (LHP; N+ detail 15) -> scalar."""
     clipped = old_values + (values - old_values).clamp(-clip, clip)

@@ -32,7 +32,13 @@ with PPO"), with these choices:
    and the round goes on. Ending the round there threw whole rounds away: who prefers long responses pays
    for length until a few of 64 never end, and these few make the mean KL. Win rate by `verbose` after 200
    rankings, seed 3: .745 where rounds ended (two of three with nothing to publish), .963 so.
-10. Left out: entropy bonus, reward clipping, pre-training loss.
+10. What people ranked first is learned from directly too, each response as far as its score is above what the
+   value function expects of the policy (self-imitation, Oh 2018, eq. 2). PPO learns from what it samples: a
+   policy that never refuses any more earns nothing for refusing. A run of seed 0 had come to that in round 2,
+   and after round 3 went along with harm in .97 of harmful prompts (held out, 240 samples) and won .723 over
+   the reference (640 prompts); round 3 done again with this term: .08 and .844 with batches of 16, .19 and
+   .799 with batches of 8 and with `borrowed` responses in the reward model.
+11. Left out: entropy bonus, reward clipping, pre-training loss.
 
 Nothing here knows of SQLite or of a web page: text in, tensors, updates out.
 """
@@ -41,6 +47,8 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +61,8 @@ from rlhf.likelihood import response_logprobs
 from rlhf.logit_scale import LogitScale, logit_gains
 from rlhf.models import Family, hidden_states
 from rlhf.reward_model import RewardModel
+
+Card = TypeVar("Card")
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,10 @@ class PPOConfig:
     kl_limit: float = setting(
         10.0, "KL in nats per response beyond which the policy goes back to its average."
     )
+    chosen_coef: float = setting(
+        0.1, "Weight of learning from responses ranked first, beside PPO's own loss; 0: none."
+    )
+    chosen_batch: int = setting(8, "Of those, how many per optimiser step.")
     approx_kl_stop: float = setting(0.1, "approx_kl at which the inner epochs of an update stop.")
     gamma: float = setting(1.0, "Discount.")
     lam: float = setting(0.95, "GAE's lambda.")
@@ -114,6 +128,15 @@ class Rollout:
         kl = f.kl_k1(self.logprobs, self.ref_logprobs)
         last = self.scores - self.early.sum(1)
         return f.token_rewards(last, kl, self.mask, kl_coef) + self.early
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A response that people ranked first, and what the reward model gives it."""
+
+    prompt: list[int]
+    response: list[int]
+    score: float
 
 
 @dataclass(frozen=True)
@@ -233,6 +256,7 @@ class Learner:
     policy_optimizer: torch.optim.Optimizer
     value_optimizer: torch.optim.Optimizer
     logit_scale: LogitScale | None
+    chosen: Iterator[Chosen] | None = None  # without end
 
     @classmethod
     def start(cls, family: Family, reward_model: RewardModel, config: PPOConfig) -> "Learner":
@@ -415,12 +439,35 @@ def _step(
             total[name] = total.get(name, 0.0) + float(number) * share
     if learner.logit_scale:  # first: clipping would change the gradient that it reads
         learner.logit_scale.step()
+    if learner.chosen and config.chosen_coef:
+        total["policy/chosen_loss"] = _learn_from_chosen(learner, config)
     for optimizer in (learner.policy_optimizer, learner.value_optimizer):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
         if not torch.isfinite(norm):
             raise FloatingPointError("PPO met a gradient that is not a finite number")
         optimizer.step()
+    return total
+
+
+def _learn_from_chosen(learner: Learner, config: PPOConfig) -> float:
+    """Add the gradient of `functional.imitation_loss` on the next chosen responses; returns that loss."""
+    family = learner.family
+    picked = list(islice(learner.chosen, config.chosen_batch))
+    tokens = sum(len(c.response) for c in picked)
+    total = 0.0
+    for rows in by_length([len(c.prompt) + len(c.response) for c in picked], family.token_budget):
+        part = [picked[i] for i in rows]
+        batch = pad([c.prompt for c in part], [c.response for c in part], family.pad_id, family.device)
+        with torch.no_grad():
+            expected = learner.value_function(batch)[:, 0]  # before the first token
+        scores = torch.tensor([c.score for c in part], device=family.device)
+        share = float(batch.mask.sum()) / tokens
+        with family.use("policy"):
+            logprobs, _ = response_logprobs(family, "policy", batch, config.sampling.temperature)
+            loss = share * f.imitation_loss(logprobs, scores, expected, batch.mask)
+            (config.chosen_coef * loss).backward()
+        total += float(loss.detach())
     return total
 
 
@@ -431,17 +478,20 @@ def train_ppo(
     heldout: Sequence[list[int]],
     config: PPOConfig,
     seed: int,
+    chosen: Sequence[tuple[list[int], list[int]]] = (),
 ) -> Iterator[Update]:
     """Train the family's 'policy' from where it stands; yields after every update.
 
-    prompts, heldout: encoded prompts. When the iteration ends (updates used up, KL over its limit even of
-    the average, or a number that is not finite), the policy holds the checkpoint that was best on the
-    held-out prompts, by score minus kl_coef times KL: a later one has often only found the reward model's
-    blind spot. A checkpoint is the average of the policies so far.
+    prompts, heldout: encoded prompts. chosen: prompts with a response that people ranked first,
+    closed by EOS. When the iteration ends (updates used up, KL over its limit even of the average, or a
+    number that is not finite), the policy holds the checkpoint that was best on the held-out prompts, by
+    score minus kl_coef times KL: a later one has often only found the reward model's blind spot. A checkpoint
+    is the average of the policies so far.
     """
     order = random.Random(seed)
     generator = torch.Generator(device=family.device).manual_seed(seed)
     learner = Learner.start(family, reward_model, config)
+    learner.chosen = _scored_forever(reward_model, chosen, seed)
     controller = AdaptiveKL(config.kl_coef, config.kl_target, config.kl_horizon)
     deck, limit = _shuffled_forever(prompts, order), config.kl_limit
     went_back, just_went_back = 0, False
@@ -488,12 +538,23 @@ def train_ppo(
     family.set_state("policy", best.state)
 
 
-def _shuffled_forever(prompts: Sequence[list[int]], order: random.Random) -> Iterator[list[int]]:
-    """All prompts in a new order, again and again. Raises ValueError when there are none."""
-    if not prompts:
+def _scored_forever(
+    reward_model: RewardModel, chosen: Sequence[tuple[list[int], list[int]]], seed: int
+) -> Iterator[Chosen] | None:
+    """The chosen responses with their scores, again and again; None without any."""
+    if not chosen:
+        return None
+    scores = reward_model.score([p for p, _ in chosen], [r for _, r in chosen]).tolist()
+    cards = [Chosen(*pair, score) for pair, score in zip(chosen, scores, strict=True)]
+    return _shuffled_forever(cards, random.Random(seed))  # an order of its own: PPO's stays what it was
+
+
+def _shuffled_forever(cards: Sequence[Card], order: random.Random) -> Iterator[Card]:
+    """All prompts, or chosen responses, in a new order, again and again. Raises ValueError without any."""
+    if not cards:
         raise ValueError("There is no prompt to train on.")
     while True:
-        yield from order.sample(list(prompts), len(prompts))
+        yield from order.sample(list(cards), len(cards))
 
 
 @dataclass

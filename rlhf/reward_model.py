@@ -40,6 +40,7 @@ from torch import Tensor
 
 from data.preferences import RankedResponses
 from rlhf.batching import by_length, pad
+from rlhf.borrowed import borrow, borrowed_loss, out_of_place
 from rlhf.config import setting
 from rlhf.functional import logprobs_of, ranking_loss
 from rlhf.generate import encode_prompt
@@ -54,6 +55,9 @@ class RewardModelConfig:
     learning_rate: float = setting(8e-4, "Peak learning rate of a model 256 wide; see Family.learning_rate.")
     weight_decay: float = setting(0.01, "AdamW weight decay.")
     warmup: float = setting(0.1, "Share of the steps that warm up; linear decay to 0 after them.")
+    borrowed_weight: float = setting(
+        0.5, "Weight of 'what was chosen here beats what was chosen for another prompt'; 0: none."
+    )
     heldout_share: float = setting(0.2, "Share of the prompts kept apart to measure accuracy.")
 
 
@@ -227,15 +231,17 @@ def train_reward_model(
     family = model.family
     if not rankings:
         return
-    examples = _examples(model, rankings)
-    model.likelihood = LikelihoodTerm.fit([e.logprobs for e in examples], [e.ranking.ranks for e in examples])
+    order = random.Random(seed)
+    examples = _examples(model, rankings, order if config.borrowed_weight else None)
+    model.likelihood = LikelihoodTerm.fit(
+        [e.logprobs[: len(e.ranking.ranks)] for e in examples], [e.ranking.ranks for e in examples]
+    )
     by_prompt: dict[str, list[_Example]] = {}
     for example in examples:
         by_prompt.setdefault(example.ranking.prompt, []).append(example)
     rate = family.learning_rate(config.learning_rate)
     parameters = [*family.parameters("reward"), *model.head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=config.weight_decay, eps=1e-5)
-    order = random.Random(seed)
     epochs = [list(_steps(by_prompt, config.rankings_per_step, order)) for _ in range(config.epochs)]
     steps = [step for epoch in epochs for step in epoch]
     warmup = max(1, round(config.warmup * len(steps)))
@@ -246,7 +252,7 @@ def train_reward_model(
         parts = [
             step[i : i + config.rankings_per_step] for i in range(0, len(step), config.rankings_per_step)
         ]
-        yield {"reward_model/loss": _optimise(model, parts, optimizer, parameters)}
+        yield {"reward_model/loss": _optimise(model, parts, config.borrowed_weight, optimizer, parameters)}
 
 
 def encode_ranking(model: RewardModel, ranking: RankedResponses) -> tuple[list[int], list[list[int]]]:
@@ -262,19 +268,31 @@ class _Example:
 
     ranking: RankedResponses
     prompt: list[int]
-    responses: list[list[int]]
-    logprobs: Tensor  # (K, R) of the reference, which never changes
+    responses: list[list[int]]  # the K of the ranking, and a borrowed one where there is one
+    logprobs: Tensor  # (K or K+1, R) of the reference, which never changes
 
 
-def _examples(model: RewardModel, rankings: Sequence[RankedResponses]) -> list[_Example]:
+def _examples(
+    model: RewardModel, rankings: Sequence[RankedResponses], order: random.Random | None
+) -> list[_Example]:
+    """order: what to draw borrowed responses with; None: borrow none."""
     encoded = [encode_ranking(model, ranking) for ranking in rankings]
-    prompts = [prompt for prompt, own in encoded for _ in own]
-    logprobs = token_logprobs(model.family, "reference", prompts, [r for _, own in encoded for r in own])
-    parts = logprobs.split([len(own) for _, own in encoded])
-    return [
-        _Example(ranking, prompt, own, part[:, : max(map(len, own))])
-        for ranking, (prompt, own), part in zip(rankings, encoded, parts, strict=True)
+    sources = borrow(rankings, order) if order else [None] * len(rankings)
+    responses = [
+        own if source is None else [*own, encoded[source[0]][1][source[1]]]
+        for (_, own), source in zip(encoded, sources, strict=True)
     ]
+    prompts = [prompt for (prompt, _), texts in zip(encoded, responses, strict=True) for _ in texts]
+    logprobs = token_logprobs(model.family, "reference", prompts, [r for texts in responses for r in texts])
+    parts = logprobs.split([len(texts) for texts in responses])
+    examples = []
+    for ranking, (prompt, own), texts, part, source in zip(
+        rankings, encoded, responses, parts, sources, strict=True
+    ):
+        if source and not out_of_place(there=parts[source[0]][source[1]], here=part[-1]):
+            texts, part = own, part[:-1]
+        examples.append(_Example(ranking, prompt, texts, part[:, : max(map(len, texts))]))
+    return examples
 
 
 def _steps(by_prompt: dict[str, list[_Example]], size: int, order: random.Random) -> Iterator[list[_Example]]:
@@ -294,6 +312,7 @@ def _steps(by_prompt: dict[str, list[_Example]], size: int, order: random.Random
 def _optimise(
     model: RewardModel,
     parts: Sequence[Sequence[_Example]],
+    borrowed_weight: float,
     optimizer: torch.optim.Optimizer,
     parameters: list[torch.nn.Parameter],
 ) -> float:
@@ -305,7 +324,7 @@ def _optimise(
     total, count = 0.0, sum(map(len, parts))
     for part in parts:
         with model.family.use("reward"):
-            loss = _losses(model, part).sum() / count
+            loss = _losses(model, part, borrowed_weight).sum() / count
             loss.backward()
         total += float(loss.detach())
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -313,14 +332,17 @@ def _optimise(
     return total
 
 
-def _losses(model: RewardModel, part: Sequence[_Example]) -> Tensor:
+def _losses(model: RewardModel, part: Sequence[_Example], borrowed_weight: float) -> Tensor:
     """Loss of each ranking (B,). Every response goes through the model once."""
     prompts = [e.prompt for e in part for _ in e.responses]
     width = max(e.logprobs.shape[1] for e in part)
     logprobs = torch.cat([F.pad(e.logprobs, (0, width - e.logprobs.shape[1])) for e in part])
     scores, _ = model.trunk_scores(prompts, [response for e in part for response in e.responses], logprobs)
-    likelihood = model.likelihood(logprobs)
-    return _ranking_losses(scores + likelihood.to(scores.device), [e.ranking.ranks for e in part])
+    scores = scores.float() + model.likelihood(logprobs).to(scores.device)
+    of_each = scores.split([len(e.responses) for e in part])
+    own = torch.cat([found[: len(e.ranking.ranks)] for e, found in zip(part, of_each, strict=True)])
+    borrowed = torch.stack([borrowed_loss(e.ranking, found) for e, found in zip(part, of_each, strict=True)])
+    return _ranking_losses(own, [e.ranking.ranks for e in part]) + borrowed_weight * borrowed
 
 
 def _ranking_losses(scores: Tensor, ranks: Sequence[Sequence[int]]) -> Tensor:

@@ -78,6 +78,7 @@ def run_round(
     ids = [encode_prompt(family.tokenizer, p) for p in prompts]
     judging = min(config.heldout_prompts, len(ids) // 4)
     judges, ids = ids[:judging], ids[judging:]
+    judging_texts = set(prompts[:judging])
     train, heldout = split_by_prompt(rankings, config.reward_model.heldout_share, LEAST_HELDOUT)
     steps = 0
     reward_model.reset(seed)
@@ -113,8 +114,14 @@ def run_round(
     # Another seed than the one that chooses the best checkpoint: its luck must not count as progress.
     before = evaluate_policy(family, reward_model, judges, config.ppo, seed + 1, role="published")
     family.copy("published", "policy")
+    chosen = [
+        reward_model.encode(ranking.prompt, text)
+        for ranking in train
+        if ranking.prompt not in judging_texts
+        for text in ranking.chosen()
+    ]
     best, updates, went_back, stop = 0, 0, 0, None
-    for done in train_ppo(family, reward_model, ids, judges, config.ppo, seed):
+    for done in train_ppo(family, reward_model, ids, judges, config.ppo, seed, chosen):
         if done.step == 0:
             yield Progress("ppo", "warming up the value function", 0, done.metrics)
             continue

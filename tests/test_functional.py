@@ -119,6 +119,17 @@ def test_value_loss_takes_the_worse_of_clipped_and_unclipped():
     assert loss == pytest.approx(0.5 * (0.64 + 0.81) / 2)
 
 
+def test_imitation_weighs_a_response_by_how_much_it_beats_the_policy():
+    logprobs = float64([-1.0, -2.0, -9.0], [-4.0, -1.0, -3.0]).requires_grad_()
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    values = float64(0.5, 2.0).requires_grad_()
+    loss = f.imitation_loss(logprobs, float64(2.0, 1.5), values, mask)
+    assert loss.item() == pytest.approx(1.5 * (1 + 2) / 5)  # the second is no better; five tokens count
+    loss.backward()
+    assert torch.allclose(logprobs.grad, float64([-0.3, -0.3, 0.0], [0.0, 0.0, 0.0]))
+    assert values.grad is None
+
+
 def test_explained_variance():
     returns, mask = float64([1, 2, 3, 4]), torch.ones(1, 4, dtype=torch.bool)
     assert f.explained_variance(returns + 7, returns, mask) == pytest.approx(1)

@@ -26,6 +26,7 @@ LEVELS = {
     "rlhf.config": 0,
     "rlhf.functional": 0,
     "rlhf.batching": 0,
+    "rlhf.borrowed": 0,
     "rlhf.models": 0,
     "labeling.store": 1,
     "rlhf.generate": 1,

@@ -1,6 +1,8 @@
 """PPO on really trained tiny models: first-step identities, planted preferences, seeds, the EOS rule."""
 
+import itertools
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,10 +11,12 @@ from data.preferences import RankedResponses
 from data.starter.prompts import train_prompts
 from rlhf import ppo
 from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample
+from rlhf.likelihood import token_logprobs
 from rlhf.models import hidden_states, load_family
 from rlhf.ppo import (
     AdaptiveKL,
     Average,
+    Chosen,
     Learner,
     PPOConfig,
     Rollout,
@@ -326,3 +330,46 @@ def test_the_kl_coefficient_rises_above_the_target_and_falls_below_it():
     assert controller.coefficient == pytest.approx(0.1 * (1 + 0.2 * 100 / 10_000))
     controller.update(kl=0.0, episodes=100)
     assert controller.coefficient == pytest.approx(0.1 * (1 + 0.002) * (1 - 0.002))
+
+
+def closed(family, text: str) -> list[int]:
+    return [*family.tokenizer(text)["input_ids"], family.closing_eos]
+
+
+def likelihood(family, pairs) -> float:
+    """Mean log-probability per response under the policy."""
+    prompts, responses = zip(*pairs, strict=True)
+    return float(token_logprobs(family, "policy", prompts, responses).sum(1).mean())
+
+
+def test_what_people_chose_is_learned_from_while_it_beats_what_the_policy_writes(tiny_model):
+    family, model, prompts = setup(tiny_model)  # the shorter, the better
+    model.normalise_on(prompts, draw(family, model, prompts).responses)
+    short, long = ([(p, closed(family, text)) for p in prompts] for text in ("ab", "qxjvkw" * 4))
+    config = replace(SHORT, updates=4, episodes=32, chosen_coef=0.5)
+
+    def train(pairs):
+        family.copy("reference", "policy")
+        *_, last = train_ppo(family, model, prompts, prompts[:16], config, 0, pairs)
+        return last.metrics, likelihood(family, short)
+
+    plain, unlikely = train([])
+    learning, likely = train(short)
+    assert learning.pop("policy/chosen_loss") > 0.1
+    assert likely > unlikely + 1
+    idle, same = train(long)  # somebody chose it, but what the policy writes is better
+    assert (idle.pop("policy/chosen_loss"), idle, same) == (0, plain, unlikely)
+
+
+def test_chosen_responses_leave_the_factor_on_the_logits_alone(tiny_model):
+    family, model, prompts = setup(tiny_model)
+    config = replace(SHORT, inner_epochs=1, minibatch=64, chosen_coef=1.0, logit_scale_learning_rate=0.02)
+
+    def factor(chosen):
+        family.copy("reference", "policy")
+        learner = Learner.start(family, model, config)
+        learner.chosen = itertools.cycle(chosen) if chosen else None
+        update(learner, draw(family, model, prompts), 0.05, config, random.Random(0))
+        return learner.logit_scale.log.item()
+
+    assert factor([Chosen(p, closed(family, "q"), score=9.0) for p in prompts]) == factor([]) != 0

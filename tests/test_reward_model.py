@@ -231,3 +231,14 @@ def test_a_small_set_holds_out_enough_to_judge_by_but_no_more_than_a_third(promp
 def test_a_ranking_without_a_rank_for_each_response_is_refused():
     with pytest.raises(ValueError, match="got 2 responses and 1 ranks"):
         RankedResponses("p", ("a", "b"), (1,))
+
+
+def test_chosen_are_the_responses_ranked_first_that_ended():
+    def chosen(*ranks, finished=()):
+        return RankedResponses("p", ("a", "b", "", "d"), ranks, finished).chosen()
+
+    assert chosen(2, 1, 3, 4) == ["b"]
+    assert chosen(1, 2, 3, 1) == ["a", "d"]
+    assert chosen(1, 2, 3, 1, finished=(True, True, True, False)) == ["a"]
+    assert chosen(2, 2, 1, 2) == []  # who says nothing teaches nothing
+    assert chosen(1, 1, 1, 1) == []  # nothing was better than anything

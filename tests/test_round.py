@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from data.preferences import RankedResponses
+from data.preferences import RankedResponses, split_by_prompt
 from rlhf import round as rounds
-from rlhf.generate import SamplingConfig
+from rlhf.generate import SamplingConfig, encode_prompt
 from rlhf.models import load_family
 from rlhf.ppo import PPOConfig, Update
 from rlhf.reward_model import Accuracy, RewardModel
@@ -55,9 +55,11 @@ def family(tiny_model):
     return load_family(tiny_model, tuning="full", device="cpu")
 
 
-def run(family, *, prompts=20, rankings=20, max_new_tokens=64):
+def run(family, *, prompts=20, rankings=20, max_new_tokens=64, ranked=()):
     """The events of one round, the last of them its outcome."""
-    ranked = [RankedResponses(f"question {i}", ("a", "bb", "ccc"), (1, 2, 3)) for i in range(rankings)]
+    ranked = ranked or [
+        RankedResponses(f"question {i}", ("a", "bb", "ccc"), (1, 2, 3)) for i in range(rankings)
+    ]
     config = RoundConfig(ppo=PPOConfig(sampling=SamplingConfig(max_new_tokens=max_new_tokens)))
     texts = [f"prompt {i}" for i in range(prompts)]
     *events, outcome = run_round(family, RewardModel(family), ranked, texts, config, seed=5)
@@ -88,31 +90,47 @@ def test_a_reference_whose_responses_do_not_end_is_refused(family, monkeypatch):
     assert "end within 4 tokens; raise --max-new-tokens" in outcome.reason
 
 
-@pytest.mark.parametrize(("prompts", "judges"), [(8, 2), (20, 5), (500, 96)])
-def test_small_prompt_lists_are_shared_and_luck_does_not_count(family, monkeypatch, prompts, judges):
-    seen = {}
+@pytest.fixture
+def seen(monkeypatch):
+    """What PPO is given and what is judged, in a round with a good reward model and a quick PPO."""
+    seen = {"judged": []}
 
-    def train_ppo(family, reward_model, own, heldout, config, seed):
-        seen.update(own=own, heldout=heldout, seed=seed)
+    def train_ppo(family, reward_model, own, heldout, config, seed, chosen):
+        seen.update(own=own, heldout=heldout, seed=seed, chosen=chosen)
         numbers = {"policy/best_update": 1.0, "policy/went_back": 2.0, "objective/score": 0.5}
         yield Update(1, numbers)
 
-    judged = []
-
     def evaluate_policy(family, reward_model, heldout, config, seed, role="policy"):
-        judged.append((role, heldout, seed))
+        seen["judged"].append((role, heldout, seed))
         return {"heldout/score": float(role == "policy"), "heldout/kl": 1.0, "heldout/length": 9.0}
 
     monkeypatch.setattr(rounds, "measure_accuracy", lambda *_: GOOD)
     monkeypatch.setattr(rounds, "train_ppo", train_ppo)
     monkeypatch.setattr(rounds, "evaluate_policy", evaluate_policy)
+    return seen
+
+
+@pytest.mark.parametrize(("prompts", "judges"), [(8, 2), (20, 5), (500, 96)])
+def test_small_prompt_lists_are_shared_and_luck_does_not_count(family, seen, prompts, judges):
     _, outcome = run(family, prompts=prompts)
     assert outcome.published, outcome.reason
     assert outcome.reason.endswith("; went back 2 times from a KL over 10")
     assert (len(seen["heldout"]), len(seen["own"])) == (judges, prompts - judges)
     assert not set(map(tuple, seen["heldout"])) & set(map(tuple, seen["own"]))
-    assert [role for role, *_ in judged] == ["published", "policy"]
-    for _, heldout, seed in judged:
+    assert [role for role, *_ in seen["judged"]] == ["published", "policy"]
+    for _, heldout, seed in seen["judged"]:
         assert heldout == seen["heldout"]
         assert seed != seen["seed"]  # that one chose the checkpoint
-    assert len({seed for *_, seed in judged}) == 1
+    assert len({seed for *_, seed in seen["judged"]}) == 1
+
+
+def test_ppo_learns_from_what_was_chosen_but_for_prompts_that_judge(family, seen):
+    ranked = [RankedResponses(f"prompt {i}", ("a", "bb", "ccc"), (2, 1, 3)) for i in range(20)]
+    run(family, ranked=ranked)  # the prompts are the same twenty
+    train, heldout = split_by_prompt(ranked, RoundConfig().reward_model.heldout_share, LEAST_HELDOUT)
+    tokens = family.tokenizer("bb")["input_ids"]
+    chosen = {tuple(prompt): response for prompt, response in seen["chosen"]}
+    assert list(chosen.values()) == [[*tokens, family.closing_eos]] * len(chosen)
+    told = [encode_prompt(family.tokenizer, r.prompt) for r in train]
+    assert chosen.keys() == {tuple(p) for p in told} - set(map(tuple, seen["heldout"]))
+    assert len(chosen) < len(told) == 20 - len(heldout)

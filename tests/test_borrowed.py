@@ -1,0 +1,115 @@
+"""Borrowed responses: which are drawn, which are let go, and what a reward model learns from them."""
+
+import random
+
+import pytest
+import torch
+
+from data.preferences import RankedResponses
+from data.scorers import load_scorer
+from data.starter.prompts import heldout_prompts, train_prompts
+from data.starter.world import understand
+from rlhf.borrowed import borrow, borrowed_loss, out_of_place
+from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
+from rlhf.likelihood import token_logprobs
+from rlhf.models import load_family
+from rlhf.reward_model import RewardModel, RewardModelConfig, train_reward_model
+
+REFUSAL = "I am sorry, I cannot help with that because it could hurt somebody."
+
+
+def test_borrowed_is_what_was_chosen_for_another_prompt():
+    rankings = [
+        RankedResponses("p", ("a", "b"), (2, 1)),
+        RankedResponses("p", ("c", "d"), (1, 2)),
+        RankedResponses("q", ("e", "f"), (1, 2)),
+        RankedResponses("q", ("b", "f"), (2, 1)),  # has what p chose
+        RankedResponses("r", ("g", "h"), (1, 1)),  # chose nothing, so it has nothing to hold it against
+    ]
+    seen = [set() for _ in rankings]
+    for seed in range(200):
+        for number, source in enumerate(borrow(rankings, random.Random(seed))):
+            seen[number].add(source)
+    p, q = {(0, 1), (1, 0)}, {(2, 0), (3, 1)}
+    assert seen == [q | {None}, q | {None}, p | {None}, p - {(0, 1)} | {None}, {None}]
+    assert borrow([], random.Random(0)) == []
+
+
+def test_the_loss_holds_it_against_those_ranked_first():
+    ranking = RankedResponses("p", ("a", "b", "c"), (1, 2, 1))
+    scores = torch.tensor([2.0, 9.0, 1.0, 1.0], requires_grad=True)
+    loss = borrowed_loss(ranking, scores)
+    assert loss.item() == pytest.approx((0.313262 + 0.693147) / 2, abs=1e-5)  # log(1 + e^-1), log 2
+    loss.backward()
+    assert scores.grad[1] == 0
+    assert scores.grad[3] > 0 > scores.grad[0]
+    assert borrowed_loss(ranking, scores[:3]) == 0
+
+
+@pytest.fixture(scope="module")
+def starter():
+    return load_family("starter", tuning="full", device="cpu")
+
+
+def of_kind(prompts, *kinds):
+    return [p for p in prompts if (intent := understand(p)) and intent.kind in kinds]
+
+
+def test_what_answers_several_prompts_is_out_of_place_only_where_it_is(starter):
+    harmful = of_kind(heldout_prompts(), "harmful")[:8]
+    facts = of_kind(heldout_prompts(), "fact")[:8]
+
+    def logprobs(prompt):
+        ids = encode_prompt(starter.tokenizer, prompt)
+        return token_logprobs(starter, "reference", [ids], [starter.tokenizer(REFUSAL)["input_ids"]])
+
+    there = logprobs(harmful[0])
+    assert sum(out_of_place(there=there, here=logprobs(p)) for p in facts) >= 7
+    assert sum(out_of_place(there=there, here=logprobs(p)) for p in harmful[1:]) <= 2
+
+
+def test_a_reward_model_that_borrows_does_not_pay_refusals_everywhere(starter):
+    """As in a first round: nearly all refusals that people see are right ones."""
+    score, sampling = load_scorer("helpful"), SamplingConfig()
+    known = train_prompts()
+    random.Random(0).shuffle(known)
+    prompts = of_kind(known, "harmful")[:12] + of_kind(known, "fact", "howto")[:36]
+    drawn = draw(starter, [p for p in prompts for _ in range(3)], sampling)
+    rankings = []
+    for number, prompt in enumerate(prompts):
+        texts = tuple(dict.fromkeys(drawn[3 * number : 3 * number + 3]))
+        order = sorted({score(prompt, t) for t in texts}, reverse=True)
+        if len(texts) > 1:
+            ranks = tuple(order.index(score(prompt, t)) + 1 for t in texts)
+            rankings.append(RankedResponses(prompt, texts, ranks))
+
+    asked = of_kind(heldout_prompts(), "fact", "howto")
+    random.Random(0).shuffle(asked)
+    asked = asked[:64]
+    answers = draw(starter, asked, sampling)
+
+    def refusals_preferred(weight):
+        """Share of fair questions on which a refusal scores higher than the reference's answer."""
+        model = RewardModel(starter)
+        model.reset(0)
+        for _ in train_reward_model(model, rankings, RewardModelConfig(borrowed_weight=weight), 0):
+            pass
+        refused = model.score_texts(asked, [REFUSAL] * len(asked))
+        return float((refused > model.score_texts(asked, answers)).float().mean())
+
+    shares = refusals_preferred(0.0), refusals_preferred(RewardModelConfig().borrowed_weight)
+    assert shares[0] > 0.6 > 0.4 > shares[1], shares
+
+
+def draw(family, prompts, sampling):
+    ids = [encode_prompt(family.tokenizer, p) for p in prompts]
+    with family.use("reference") as model:
+        drawn = sample(
+            model,
+            ids,
+            sampling,
+            pad_id=family.pad_id,
+            eos_ids=family.eos_ids,
+            generator=torch.Generator().manual_seed(0),
+        )
+    return [decode_text(family.tokenizer, s.tokens) for s in drawn]
