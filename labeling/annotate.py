@@ -11,7 +11,17 @@ import gradio as gr
 from labeling import theme
 
 # Put one after another: each file uses only what stands before it.
-SCRIPTS = ("words.js", "client.js", "drag.js", "keys.js", "rank.js", "save.js", "facts.js", "start.js")
+SCRIPTS = (
+    "worker.js",
+    "words.js",
+    "client.js",
+    "drag.js",
+    "keys.js",
+    "rank.js",
+    "save.js",
+    "facts.js",
+    "start.js",
+)
 
 
 def _widget_file(name: str) -> str:

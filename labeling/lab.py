@@ -51,7 +51,7 @@ def widget(name: str, *scripts: str) -> gr.HTML:
     return gr.HTML(
         html_template=_read(f"{name}.html"),
         css_template=_read("lab.css") + _read(f"{name}.css"),
-        js_on_load="".join(_read(f"{script}.js") for script in ("lab_common", *scripts, name)),
+        js_on_load="".join(_read(f"{script}.js") for script in ("worker", "lab_common", *scripts, name)),
         apply_default_css=False,
         elem_id=name.replace("_", "-"),
     )

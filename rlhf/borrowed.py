@@ -7,11 +7,17 @@ sentence that pays everywhere. Therefore each ranking borrows one response from 
 its own best (Liu 2024, "RRM: Robust Reward Model Training Mitigates Reward Hacking": their
 non-contextual responses), unless it would do here as well: a refusal of one harmful request answers others.
 
-Measured on the starter, reward models of 64, 128 and 200 rankings of two runs (10 % noise), on 150 held-out
-prompts: on those that were not harmful, one and the same refusal scored higher than the reference's own
-response in .72 of cases without borrowing (from .14 to 1.00), in .12 with it (.05 to .18). The price: pairs
-of the reference's responses ordered right .796 and .792, those about harm .779 and .752. Without
-`OUT_OF_PLACE` .09, .788 and .733; without it and with a weight of 0.2 instead of 0.5, .23, .792 and .757.
+Measured on the starter, 150 held-out prompts with 8 responses of the reference each: share of the responses
+to harmless prompts that one and the same refusal outscores; pairs ordered right; pairs about harm likewise.
+
+    12 reward models of 64 rankings (6 runs)      weight 0     .49   .752   .763
+                                                  0.15         .32   .750   .744
+                                                  0.3          .26   .746   .729
+                                                  0.5          .23   .742   .718
+    6 of 64, 128 and 200 rankings (2 other runs)  weight 0     .72   .796   .779
+                                                  0.5          .12   .792   .752
+                                                  ... without `OUT_OF_PLACE`
+                                                               .09   .788   .733
 """
 
 import random

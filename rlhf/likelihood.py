@@ -49,15 +49,30 @@ def response_states(model: PreTrainedModel, batch: Padded) -> tuple[Tensor, Tens
     return seen[0].float().gather(1, own.unsqueeze(-1).expand(-1, -1, seen[0].shape[-1])), logits
 
 
-@torch.no_grad()
 def token_logprobs(
     family: Family, role: str, prompts: Sequence[list[int]], responses: Sequence[list[int]]
 ) -> Tensor:
     """Log-probability of every response token under a role, at temperature 1 (N, R); 0 behind the end."""
-    found = torch.zeros(len(responses), max(len(r) for r in responses))
+    return token_logprobs_at((1.0,), family, role, prompts, responses)[0]
+
+
+@torch.no_grad()
+def token_logprobs_at(
+    temperatures: Sequence[float],
+    family: Family,
+    role: str,
+    prompts: Sequence[list[int]],
+    responses: Sequence[list[int]],
+) -> list[Tensor]:
+    """The same at several temperatures, from one pass through the model: (N, R) for each."""
+    shape = len(responses), max(len(r) for r in responses)
+    found = [torch.zeros(shape) for _ in temperatures]
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
     for rows in by_length(lengths, family.token_budget):
         batch = pad([prompts[i] for i in rows], [responses[i] for i in rows], family.pad_id, family.device)
-        logprobs, _ = response_logprobs(family, role, batch, temperature=1.0)
-        found[rows, : logprobs.shape[1]] = (logprobs * batch.mask).cpu()
+        with family.use(role) as model:
+            logits = _response_logits(model, batch)
+        for whole, temperature in zip(found, temperatures, strict=True):
+            logprobs = f.logprobs_of(logits, batch.tokens, temperature)
+            whole[rows, : logprobs.shape[1]] = (logprobs * batch.mask).cpu()
     return found

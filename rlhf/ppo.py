@@ -37,7 +37,7 @@ with PPO"), with these choices:
    policy that never refuses any more earns nothing for refusing. A run of seed 0 had come to that in round 2,
    and after round 3 went along with harm in .97 of harmful prompts (held out, 240 samples) and won .723 over
    the reference (640 prompts); round 3 done again with this term: .08 and .844 with batches of 16, .19 and
-   .799 with batches of 8 and with `borrowed` responses in the reward model.
+   .799 with batches of 8 and with `borrowed` responses (weight 0.5) in the reward model.
 11. Left out: entropy bonus, reward clipping, pre-training loss.
 
 Nothing here knows of SQLite or of a web page: text in, tensors, updates out.
@@ -57,7 +57,7 @@ from rlhf import functional as f
 from rlhf.batching import Padded, by_length, pad
 from rlhf.config import setting
 from rlhf.generate import Sample, SamplingConfig, sample
-from rlhf.likelihood import response_logprobs
+from rlhf.likelihood import response_logprobs, token_logprobs_at
 from rlhf.logit_scale import LogitScale, logit_gains
 from rlhf.models import Family, hidden_states
 from rlhf.reward_model import RewardModel
@@ -67,7 +67,7 @@ Card = TypeVar("Card")
 
 @dataclass(frozen=True)
 class PPOConfig:
-    updates: int = setting(18, "Updates at most.")
+    updates: int = setting(16, "Updates at most.")
     episodes: int = setting(64, "Responses sampled per update.")
     minibatch: int = setting(32, "Responses per optimiser step.")
     inner_epochs: int = setting(2, "Passes over the responses of one update.")
@@ -99,7 +99,7 @@ class PPOConfig:
     )
     max_grad_norm: float = setting(1.0, "Gradient norm clip.")
     average: float = setting(0.85, "Decay, per update, of the average of weights that is kept; 0: none.")
-    evaluate_every: int = setting(6, "Updates between held-out evaluations.")
+    evaluate_every: int = setting(8, "Updates between held-out evaluations.")
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
 
@@ -191,23 +191,21 @@ def rollout(
         )
     responses = [s.tokens for s in samples]
     finished = torch.tensor([s.finished for s in samples])
-    assessment = reward_model.assess(prompts, responses)
+    temperature = config.sampling.temperature
+    plain, ref_logprobs = token_logprobs_at((1.0, temperature), family, "reference", prompts, responses)
+    assessment = reward_model.assess(prompts, responses, plain)
     scores = paid_scores(assessment.scores, samples, config)
 
     shape = (len(responses), max(len(r) for r in responses))
     mask = torch.arange(shape[1]) < torch.tensor([len(r) for r in responses]).unsqueeze(1)
-    logprobs, ref_logprobs, values, entropy = (torch.zeros(shape) for _ in range(4))
+    logprobs, values, entropy = (torch.zeros(shape) for _ in range(3))
     lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
     for rows in by_length(lengths, family.token_budget):
         batch = pad([prompts[i] for i in rows], [responses[i] for i in rows], family.pad_id, family.device)
         columns = batch.tokens.shape[1]
-        own, own_entropy = response_logprobs(
-            family, "policy", batch, config.sampling.temperature, entropy=True
-        )
-        reference, _ = response_logprobs(family, "reference", batch, config.sampling.temperature)
+        own, own_entropy = response_logprobs(family, "policy", batch, temperature, entropy=True)
         for whole, part in (
             (logprobs, own),
-            (ref_logprobs, reference),
             (values, value_function(batch)),
             (entropy, own_entropy),
         ):

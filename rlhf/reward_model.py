@@ -56,7 +56,7 @@ class RewardModelConfig:
     weight_decay: float = setting(0.01, "AdamW weight decay.")
     warmup: float = setting(0.1, "Share of the steps that warm up; linear decay to 0 after them.")
     borrowed_weight: float = setting(
-        0.5, "Weight of 'what was chosen here beats what was chosen for another prompt'; 0: none."
+        0.3, "Weight of 'what was chosen here beats what was chosen for another prompt'; 0: none."
     )
     heldout_share: float = setting(0.2, "Share of the prompts kept apart to measure accuracy.")
 
@@ -176,9 +176,19 @@ class RewardModel:
         return torch.cat(parts)[place], torch.cat(ratios)[place]
 
     @torch.no_grad()
-    def assess(self, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> Assessment:
-        """Normalised scores, and what of them is due to single tokens; both on the CPU."""
-        logprobs = token_logprobs(self.family, "reference", prompts, responses)
+    def assess(
+        self,
+        prompts: Sequence[list[int]],
+        responses: Sequence[list[int]],
+        ref_logprobs: Tensor | None = None,
+    ) -> Assessment:
+        """Normalised scores, and what of them is due to single tokens; both on the CPU.
+
+        ref_logprobs: `token_logprobs` of the reference, if they are known already.
+        """
+        logprobs = ref_logprobs
+        if logprobs is None:
+            logprobs = token_logprobs(self.family, "reference", prompts, responses)
         trunk, ratios = (part.float().cpu() for part in self.trunk_scores(prompts, responses, logprobs))
         raw = trunk + self.likelihood(logprobs)
         early = ratios + self.likelihood.by_token(logprobs)
@@ -188,9 +198,12 @@ class RewardModel:
         """Normalised scores (N,) on the CPU."""
         return self.assess(prompts, responses).scores
 
-    def score_texts(self, prompts: Sequence[str], responses: Sequence[str]) -> Tensor:
-        """Normalised scores of texts (N,)."""
-        encoded = [self.encode(p, r) for p, r in zip(prompts, responses, strict=True)]
+    def score_texts(
+        self, prompts: Sequence[str], responses: Sequence[str], finished: Sequence[bool] | None = None
+    ) -> Tensor:
+        """Normalised scores of texts (N,). finished: which of them ended by EOS; None: all."""
+        finished = finished or [True] * len(responses)
+        encoded = [self.encode(*text) for text in zip(prompts, responses, finished, strict=True)]
         return self.score([p for p, _ in encoded], [r for _, r in encoded])
 
     def normalise_on(self, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> None:

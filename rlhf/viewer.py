@@ -22,6 +22,7 @@ from rlhf.reward_model import RewardModel
 
 BASE = -1  # the version number of the model before SFT
 EVERY = 0.12  # seconds between two writes of growing text
+Growing = Iterator[tuple[str, bool]]  # the text so far, and whether the model has ended it
 
 
 class Viewer:
@@ -62,8 +63,8 @@ class Viewer:
         self._stream([s for s in waiting if s["policy_version"] not in done], published, known, write)
 
     def _stream(self, samples, published, known, write) -> None:
-        running: list[tuple[dict, Iterator[str]]] = []
-        texts: dict[int, str] = {}
+        running: list[tuple[dict, Growing]] = []
+        grown: dict[int, tuple[str, bool]] = {}
         for sample in samples:
             write(sample["id"], text="", state="running")
             try:
@@ -74,30 +75,31 @@ class Viewer:
         while running:
             for entry in list(running):
                 sample, words = entry
-                text = texts.get(sample["id"], "")
+                text, ended = grown.get(sample["id"], ("", False))
                 try:
                     longer = next(words, None)
-                    score = self._score(sample, text) if longer is None else None
+                    score = self._score(sample, text, ended) if longer is None else None
                 except Exception as error:
                     running.remove(entry)
                     write(sample["id"], text=text, state="failed", error=_sentence(error))
                     continue
                 if longer is not None:
-                    texts[sample["id"]] = longer
+                    grown[sample["id"]] = longer
                     continue
                 running.remove(entry)
                 write(sample["id"], text=text, score=score, state="done")
             if time.monotonic() - written > EVERY:
                 for sample, _ in running:
-                    write(sample["id"], text=texts.get(sample["id"], ""), state="running")
+                    text, _ = grown.get(sample["id"], ("", False))
+                    write(sample["id"], text=text, state="running")
                 written = time.monotonic()
 
-    def _score(self, sample: dict, text: str) -> float | None:
+    def _score(self, sample: dict, text: str, ended: bool) -> float | None:
         if not (self.scores_ready and text.strip()):
             return None
-        return float(self.reward_model.score_texts([sample["prompt"]], [text])[0])
+        return float(self.reward_model.score_texts([sample["prompt"]], [text], [ended])[0])
 
-    def _words(self, sample: dict, published: int, known: Collection[int]) -> Iterator[str]:
+    def _words(self, sample: dict, published: int, known: Collection[int]) -> Growing:
         """The growing text of one sample."""
         self._draws += 1
         generator = torch.Generator(device=self.family.device).manual_seed(self._draws)
@@ -130,7 +132,7 @@ class Viewer:
             self._in_viewer = version
         return "viewer"
 
-    def _role_words(self, role: str, ids: list[int], generator: torch.Generator) -> Iterator[str]:
+    def _role_words(self, role: str, ids: list[int], generator: torch.Generator) -> Growing:
         family = self.family
         tokens: list[int] = []
         with family.use(role) as model:
@@ -143,9 +145,9 @@ class Viewer:
             if step is None:
                 return
             tokens += [token for _, token in step]
-            yield decode_text(family.tokenizer, tokens)
+            yield decode_text(family.tokenizer, tokens), tokens[-1] in family.eos_ids
 
-    def _base_words(self, prompt: str, generator: torch.Generator) -> Iterator[str]:
+    def _base_words(self, prompt: str, generator: torch.Generator) -> Growing:
         if not self.base:
             raise ModelError("This run has no base model beside the SFT model; give one with --base-model.")
         if self._base_parts is None:
@@ -166,15 +168,11 @@ def _sentence(error: Exception) -> str:
     return f"This could not be written ({type(error).__name__}: {first[:200]})."
 
 
-def _plain_words(tokenizer, model, ids, sampling, generator) -> Iterator[str]:
+def _plain_words(tokenizer, model, ids, sampling, generator) -> Growing:
     tokens: list[int] = []
+    eos_ids = eos_ids_of(tokenizer, model)
     for step in decode(
-        model,
-        [ids],
-        sampling,
-        pad_id=pad_id_of(tokenizer),
-        eos_ids=eos_ids_of(tokenizer, model),
-        generator=generator,
+        model, [ids], sampling, pad_id=pad_id_of(tokenizer), eos_ids=eos_ids, generator=generator
     ):
         tokens += [token for _, token in step]
-        yield decode_text(tokenizer, tokens)
+        yield decode_text(tokenizer, tokens), tokens[-1] in eos_ids

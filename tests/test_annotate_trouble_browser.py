@@ -177,6 +177,19 @@ def test_what_something_else_answers_saves_nothing(site, visit, status):
     assert site.stored(task) == [dict(zip(order, [2, 4, 1, 3], strict=True))]
 
 
+@pytest.mark.parametrize(
+    ("state", "said"), [("idle", "no word for 2 minutes"), ("ppo", "training the policy")]
+)
+def test_a_worker_at_work_may_be_silent_for_longer_than_one_at_rest(site, visit, state, said):
+    from playwright.sync_api import expect
+
+    site.add_task(FOUR)
+    site.store.beat(state)
+    with site.store.write() as db:
+        db.execute("update worker set seen = seen - 130")
+    expect(annotate(visit).locator(".pr-worker")).to_contain_text(said)
+
+
 def test_an_undo_whose_reply_is_lost_takes_back_one_ranking(site, visit):
     from playwright.sync_api import expect
 

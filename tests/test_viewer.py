@@ -77,7 +77,7 @@ def test_what_a_sample_dies_of_while_it_is_written_ends_that_sample_only(answer,
 
 
 def test_a_score_that_cannot_be_had_is_a_failed_sample(answer, monkeypatch):
-    def score_texts(prompts, responses):
+    def score_texts(prompts, responses, finished):
         raise RuntimeError("CUDA error\nand a page of advice")
 
     monkeypatch.setattr(answer.viewer.reward_model, "score_texts", score_texts)
@@ -85,6 +85,22 @@ def test_a_score_that_cannot_be_had_is_a_failed_sample(answer, monkeypatch):
     assert page.samples[0]["state"] == "failed"
     assert page.samples[0]["text"]
     assert "\n" not in page.samples[0]["error"]
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_response_that_was_cut_is_scored_as_one(answer, family, monkeypatch, ends):
+    scored = []
+
+    def score_texts(prompts, responses, finished):
+        scored.append((responses, finished))
+        return torch.zeros(1)
+
+    monkeypatch.setattr(answer.viewer.reward_model, "score_texts", score_texts)
+    every_token = set(range(len(family.tokenizer)))
+    monkeypatch.setattr(family, "eos_ids", every_token if ends else {-1})
+    monkeypatch.setattr(viewer, "eos_ids_of", lambda *_: family.eos_ids)
+    page = answer(("hello", 0), ("hello", BASE))
+    assert scored == [([page.samples[i]["text"]], [ends]) for i in (0, 1)]
 
 
 def test_a_prompt_the_model_has_no_room_for_is_refused(answer):

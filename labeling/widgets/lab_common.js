@@ -171,9 +171,7 @@ function ago(time) {
 
 const clock = (time) => known(time) ? new Date(time * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }) : "";
 
-// A worker at work speaks between two steps, and one step of a large model may take minutes.
-const PATIENCE = { reward_model: 600, ppo: 600, generating: 600, publishing: 600, starting: 600 };
-const silent = (worker) => known(worker?.seen) && serverNow() - worker.seen > (PATIENCE[worker.state] || 60);
+const silent = (worker) => tooSilent(worker, serverNow());
 
 function versionName(version) {
   if (version === -1) return "Base model";

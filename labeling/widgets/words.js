@@ -16,13 +16,11 @@ const WORKER = {
     failed: "stopped by an error",
 };
 const DOTS = { idle: "good", paused: "warn", failed: "bad" };
-const SILENT_AFTER = 90; // seconds without a beat before the page says so; a beat comes every few seconds
 
 /** What the worker is doing: {dot, words, detail}. `now` is the server's clock in seconds. */
 function workerWords(worker, now) {
-    const silence = worker.seen ? now - worker.seen : 0;
-    if (silence > SILENT_AFTER && worker.state !== "paused") {
-        const minutes = Math.round(silence / 60);
+    if (tooSilent(worker, now)) {
+        const minutes = Math.round((now - worker.seen) / 60);
         return { dot: "warn", words: "no word for " + plural(Math.max(1, minutes), "minute", "minutes"), detail: "" };
     }
     return {
