@@ -23,13 +23,17 @@ class RankedResponses:
         if not self.finished:
             object.__setattr__(self, "finished", (True,) * len(self.ranks))
 
-    def chosen(self) -> list[str]:
-        """The responses ranked first, but none that was cut or is empty; [] when all are tied."""
+    def first(self) -> list[int]:
+        """Which responses are ranked first, but none that was cut or is empty; [] when all are tied."""
         best = min(self.ranks)
         if best == max(self.ranks):
             return []
         rows = zip(self.responses, self.ranks, self.finished, strict=True)
-        return [text for text, rank, finished in rows if rank == best and finished and text]
+        return [i for i, (text, rank, finished) in enumerate(rows) if rank == best and finished and text]
+
+    def chosen(self) -> list[str]:
+        """The texts of `first`: what to learn from."""
+        return [self.responses[i] for i in self.first()]
 
 
 def split_by_prompt(

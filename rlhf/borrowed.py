@@ -3,8 +3,8 @@
 Every response in a ranking was written for its prompt, so nothing in rankings says that a response has to
 fit the prompt, and a reward model of few rankings need not look at it. People choose polite refusals of
 harmful requests; the reward model learns that refusals are good, whatever was asked, and PPO finds the one
-sentence that pays everywhere. Therefore each ranking borrows one response from another, which loses against
-its own best (Liu 2024, "RRM: Robust Reward Model Training Mitigates Reward Hacking": their
+sentence that pays everywhere. Therefore each ranking borrows at most one response from another, which loses
+against its own best (Liu 2024, "RRM: Robust Reward Model Training Mitigates Reward Hacking": their
 non-contextual responses), unless it would do here as well: a refusal of one harmful request answers others.
 
 Measured on the starter, 150 held-out prompts with 8 responses of the reference each: share of the responses
@@ -33,11 +33,7 @@ OUT_OF_PLACE = 2.0  # nats
 
 def borrow(rankings: Sequence[RankedResponses], order: random.Random) -> list[tuple[int, int] | None]:
     """For each ranking, where a response chosen for another prompt is found: (ranking, response), or None."""
-    places = [
-        (number, ranking.responses.index(text))
-        for number, ranking in enumerate(rankings)
-        for text in ranking.chosen()
-    ]
+    places = [(number, place) for number, ranking in enumerate(rankings) for place in ranking.first()]
     borrowed: list[tuple[int, int] | None] = []
     for ranking in rankings:
         drawn = order.choice(places) if ranking.chosen() else None

@@ -101,14 +101,15 @@ def policy_loss(
     return masked_mean(torch.maximum(unclipped, clipped), mask), watch
 
 
-def imitation_loss(logprobs: Tensor, scores: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+def imitation_loss(logprobs: Tensor, returns: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     """Negative log-likelihood of responses from elsewhere, each as much as it beats the policy -> scalar.
 
-    logprobs, mask: (B, R). scores: (B,), of the responses. values: (B,), what is expected of the policy for
-    the same prompts. Averaged over counted tokens; a response that is no better than expected counts as 0,
-    and no gradient reaches the values. Self-imitation learning (Oh 2018, eq. 2), for whole responses.
+    logprobs, mask: (B, R). returns: (B,), what the responses earn. values: (B,), what the policy is expected
+    to earn with the same prompts. Averaged over counted tokens; a response that earns no more than expected
+    counts as 0, and no gradient reaches returns or values. Self-imitation learning (Oh 2018, eq. 2), for
+    whole responses.
     """
-    better = (scores - values).clamp(min=0).detach()
+    better = (returns - values).clamp(min=0).detach()
     return -masked_mean(logprobs * better.unsqueeze(1), mask)
 
 

@@ -32,17 +32,20 @@ with PPO"), with these choices:
    and the round goes on. Ending the round there threw whole rounds away: who prefers long responses pays
    for length until a few of 64 never end, and these few make the mean KL. Win rate by `verbose` after 200
    rankings, seed 3: .745 where rounds ended (two of three with nothing to publish), .963 so.
-10. What people ranked first is learned from directly too, each response as far as its score is above what the
+10. What people ranked first is learned from directly too, each response as far as it earns more than the
    value function expects of the policy (self-imitation, Oh 2018, eq. 2). PPO learns from what it samples: a
    policy that never refuses any more earns nothing for refusing. A run of seed 0 had come to that in round 2,
    and after round 3 went along with harm in .97 of harmful prompts (held out, 240 samples) and won .723 over
-   the reference (640 prompts); round 3 done again with this term: .08 and .844 with batches of 16, .19 and
-   .799 with batches of 8 and with `borrowed` responses (weight 0.5) in the reward model.
+   the reference (640 prompts); round 3 done again with this and with `borrowed` responses: .12 and .817, with
+   another seed .05 and .806. What is left: the reward model has learned from these very responses
+   and is too kind to them, by .5 to .9 of a standard deviation in six reward models (chosen less all ranked,
+   on training less on held-out prompts).
 11. Left out: entropy bonus, reward clipping, pre-training loss.
 
 Nothing here knows of SQLite or of a web page: text in, tensors, updates out.
 """
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -132,11 +135,12 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A response that people ranked first, and what the reward model gives it."""
+    """A response that people ranked first, and what the reward model and the reference make of it."""
 
     prompt: list[int]
     response: list[int]
     score: float
+    ref_logprob: float  # of the whole response, at the sampling temperature
 
 
 @dataclass(frozen=True)
@@ -371,7 +375,7 @@ def update(
         order.shuffle(rows)
         for start in range(0, len(rows), config.minibatch):
             chosen = rows[start : start + config.minibatch]
-            watch = _step(learner, data, advantages, returns, chosen, config)
+            watch = _step(learner, data, advantages, returns, chosen, kl_coef, config)
             if not steps:  # nothing has been learned yet: the same pass must give the same numbers
                 _assert_same_policy(watch)
             steps.append(watch)
@@ -405,6 +409,7 @@ def _step(
     advantages: Tensor,
     returns: Tensor,
     rows: list[int],
+    kl_coef: float,
     config: PPOConfig,
 ) -> dict[str, float]:
     """One optimiser step on policy and value; gradients add up over micro-batches of the token budget."""
@@ -437,8 +442,8 @@ def _step(
             total[name] = total.get(name, 0.0) + float(number) * share
     if learner.logit_scale:  # first: clipping would change the gradient that it reads
         learner.logit_scale.step()
-    if learner.chosen and config.chosen_coef:
-        total["policy/chosen_loss"] = _learn_from_chosen(learner, config)
+    if learner.chosen:
+        total["policy/chosen_loss"] = _learn_from_chosen(learner, kl_coef, config)
     for optimizer in (learner.policy_optimizer, learner.value_optimizer):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
@@ -448,8 +453,12 @@ def _step(
     return total
 
 
-def _learn_from_chosen(learner: Learner, config: PPOConfig) -> float:
-    """Add the gradient of `functional.imitation_loss` on the next chosen responses; returns that loss."""
+def _learn_from_chosen(learner: Learner, kl_coef: float, config: PPOConfig) -> float:
+    """Add the gradient of `functional.imitation_loss` on the next chosen responses; returns that loss.
+
+    They earn what the policy would earn with them, score less KL, for that is what the values expect. But
+    there is no bonus for negative KL: it would grow without limit as the policy gives a response up.
+    """
     family = learner.family
     picked = list(islice(learner.chosen, config.chosen_batch))
     tokens = sum(len(c.response) for c in picked)
@@ -459,11 +468,13 @@ def _learn_from_chosen(learner: Learner, config: PPOConfig) -> float:
         batch = pad([c.prompt for c in part], [c.response for c in part], family.pad_id, family.device)
         with torch.no_grad():
             expected = learner.value_function(batch)[:, 0]  # before the first token
-        scores = torch.tensor([c.score for c in part], device=family.device)
+        scores, ref_logprobs = torch.tensor([(c.score, c.ref_logprob) for c in part], device=family.device).T
         share = float(batch.mask.sum()) / tokens
         with family.use("policy"):
             logprobs, _ = response_logprobs(family, "policy", batch, config.sampling.temperature)
-            loss = share * f.imitation_loss(logprobs, scores, expected, batch.mask)
+            kl = (logprobs.detach() * batch.mask).sum(1) - ref_logprobs
+            returns = scores - kl_coef * kl.clamp(min=0)
+            loss = share * f.imitation_loss(logprobs, returns, expected, batch.mask)
             (config.chosen_coef * loss).backward()
         total += float(loss.detach())
     return total
@@ -489,7 +500,7 @@ def train_ppo(
     order = random.Random(seed)
     generator = torch.Generator(device=family.device).manual_seed(seed)
     learner = Learner.start(family, reward_model, config)
-    learner.chosen = _scored_forever(reward_model, chosen, seed)
+    learner.chosen = _scored_forever(reward_model, chosen, config, seed)
     controller = AdaptiveKL(config.kl_coef, config.kl_target, config.kl_horizon)
     deck, limit = _shuffled_forever(prompts, order), config.kl_limit
     went_back, just_went_back = 0, False
@@ -537,14 +548,20 @@ def train_ppo(
 
 
 def _scored_forever(
-    reward_model: RewardModel, chosen: Sequence[tuple[list[int], list[int]]], seed: int
+    reward_model: RewardModel, chosen: Sequence[tuple[list[int], list[int]]], config: PPOConfig, seed: int
 ) -> Iterator[Chosen] | None:
-    """The chosen responses with their scores, again and again; None without any."""
-    if not chosen:
+    """As many of the chosen responses as are needed, with their scores, again and again; None without any."""
+    if not (chosen and config.chosen_coef):
         return None
-    scores = reward_model.score([p for p, _ in chosen], [r for _, r in chosen]).tolist()
-    cards = [Chosen(*pair, score) for pair, score in zip(chosen, scores, strict=True)]
-    return _shuffled_forever(cards, random.Random(seed))  # an order of its own: PPO's stays what it was
+    order = random.Random(seed)  # an order of its own: PPO's stays what it was
+    steps = config.updates * config.inner_epochs * math.ceil(config.episodes / config.minibatch)
+    chosen = order.sample(list(chosen), min(len(chosen), steps * config.chosen_batch))
+    prompts, responses = zip(*chosen, strict=True)
+    temperatures = 1.0, config.sampling.temperature
+    plain, tempered = token_logprobs_at(temperatures, reward_model.family, "reference", prompts, responses)
+    scores = reward_model.assess(prompts, responses, plain).scores.tolist()
+    found = zip(prompts, responses, scores, tempered.sum(1).tolist(), strict=True)
+    return _shuffled_forever([Chosen(*card) for card in found], order)
 
 
 def _shuffled_forever(cards: Sequence[Card], order: random.Random) -> Iterator[Card]:

@@ -236,7 +236,7 @@ class RewardModel:
 def train_reward_model(
     model: RewardModel, rankings: Sequence[RankedResponses], config: RewardModelConfig, seed: int
 ) -> Iterator[dict[str, float]]:
-    """Train on rankings; yields `{"reward_model/loss": ...}` after each optimiser step.
+    """Train on rankings; yields `{"reward_model/loss": ...}`, `borrowed` included, after each optimiser step.
 
     All responses of a ranking, and all rankings of a prompt, stay in one step: shuffled pairs of one prompt
     overfit within an epoch (InstructGPT, section 3.5).
@@ -291,10 +291,15 @@ def _examples(
     """order: what to draw borrowed responses with; None: borrow none."""
     encoded = [encode_ranking(model, ranking) for ranking in rankings]
     sources = borrow(rankings, order) if order else [None] * len(rankings)
-    responses = [
-        own if source is None else [*own, encoded[source[0]][1][source[1]]]
-        for (_, own), source in zip(encoded, sources, strict=True)
-    ]
+    with model.family.use("reference") as reference:
+        context = getattr(reference.config, "max_position_embeddings", None) or math.inf
+    responses = []
+    for number, (prompt, own) in enumerate(encoded):
+        source = sources[number]
+        borrowed = [encoded[source[0]][1][source[1]]] if source else []
+        if borrowed and len(prompt) + len(borrowed[0]) > context:  # written behind a shorter prompt
+            sources[number], borrowed = None, []
+        responses.append([*own, *borrowed])
     prompts = [prompt for (prompt, _), texts in zip(encoded, responses, strict=True) for _ in texts]
     logprobs = token_logprobs(model.family, "reference", prompts, [r for texts in responses for r in texts])
     parts = logprobs.split([len(texts) for texts in responses])

@@ -9,6 +9,7 @@ from data.preferences import RankedResponses
 from data.scorers import load_scorer
 from data.starter.prompts import heldout_prompts, train_prompts
 from data.starter.world import understand
+from rlhf import reward_model
 from rlhf.borrowed import borrow, borrowed_loss, out_of_place
 from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
 from rlhf.likelihood import token_logprobs
@@ -35,6 +36,12 @@ def test_borrowed_is_what_was_chosen_for_another_prompt():
     assert borrow([], random.Random(0)) == []
 
 
+def test_a_text_shown_twice_is_borrowed_as_the_one_that_ended():
+    cut = RankedResponses("p", ("a", "a", "b"), (1, 1, 2), (False, True, True))
+    whole = RankedResponses("q", ("c", "d"), (1, 2))
+    assert {borrow([whole, cut], random.Random(seed))[0] for seed in range(20)} == {(1, 1), None}
+
+
 def test_the_loss_holds_it_against_those_ranked_first():
     ranking = RankedResponses("p", ("a", "b", "c"), (1, 2, 1))
     scores = torch.tensor([2.0, 9.0, 1.0, 1.0], requires_grad=True)
@@ -44,6 +51,16 @@ def test_the_loss_holds_it_against_those_ranked_first():
     assert scores.grad[1] == 0
     assert scores.grad[3] > 0 > scores.grad[0]
     assert borrowed_loss(ranking, scores[:3]) == 0
+
+
+def test_nothing_is_borrowed_that_has_no_room_behind_the_prompt(tiny_model, monkeypatch):
+    monkeypatch.setattr(reward_model, "out_of_place", lambda **_: True)
+    model = RewardModel(load_family(tiny_model, tuning="full", device="cpu"))  # reads 512 tokens
+    short = RankedResponses("q", ("x" * 100, "y"), (1, 2))
+    for length, loans in ((380, {2, 3}), (420, {2})):
+        ranked = [RankedResponses("p" * length, ("a", "b"), (1, 2)), short]
+        drawn = [reward_model._examples(model, ranked, random.Random(seed))[0] for seed in range(20)]
+        assert {len(example.responses) for example in drawn} == loans
 
 
 @pytest.fixture(scope="module")

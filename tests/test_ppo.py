@@ -10,8 +10,9 @@ import torch
 from data.preferences import RankedResponses
 from data.starter.prompts import train_prompts
 from rlhf import ppo
+from rlhf.batching import pad
 from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample
-from rlhf.likelihood import token_logprobs
+from rlhf.likelihood import token_logprobs, token_logprobs_at
 from rlhf.models import hidden_states, load_family
 from rlhf.ppo import (
     AdaptiveKL,
@@ -361,6 +362,31 @@ def test_what_people_chose_is_learned_from_while_it_beats_what_the_policy_writes
     assert (idle.pop("policy/chosen_loss"), idle, same) == (0, plain, unlikely)
 
 
+def test_a_chosen_response_earns_its_score_less_its_kl(tiny_model):
+    family, model, prompts = setup(tiny_model)
+    config = replace(SHORT, chosen_batch=4)
+    learner = Learner.start(family, model, config)
+    pairs = [(p, closed(family, "ab")) for p in prompts[:4]]
+    batch = pad(*zip(*pairs, strict=True), family.pad_id)
+    with torch.no_grad():
+        expected = learner.value_function(batch)[:, 0].tolist()
+    own = token_logprobs_at((1.0,), family, "policy", *zip(*pairs, strict=True))[0].sum(1).tolist()
+
+    def loss(kl, kl_coef):
+        """Of responses one point of score above what is expected, at this KL of each."""
+        learner.chosen = iter(
+            [
+                Chosen(*pair, score=value + 1, ref_logprob=logprob - kl)
+                for pair, value, logprob in zip(pairs, expected, own, strict=True)
+            ]
+        )
+        return ppo._learn_from_chosen(learner, kl_coef, config)
+
+    assert loss(kl=4.0, kl_coef=0.1) == pytest.approx(0.6 * loss(kl=0.0, kl_coef=0.1), rel=1e-3)
+    assert loss(kl=4.0, kl_coef=0.4) == 0
+    assert loss(kl=-20.0, kl_coef=0.4) == pytest.approx(loss(kl=0.0, kl_coef=0.0), rel=1e-3)  # no bonus
+
+
 def test_chosen_responses_leave_the_factor_on_the_logits_alone(tiny_model):
     family, model, prompts = setup(tiny_model)
     config = replace(SHORT, inner_epochs=1, minibatch=64, chosen_coef=1.0, logit_scale_learning_rate=0.02)
@@ -372,4 +398,8 @@ def test_chosen_responses_leave_the_factor_on_the_logits_alone(tiny_model):
         update(learner, draw(family, model, prompts), 0.05, config, random.Random(0))
         return learner.logit_scale.log.item()
 
-    assert factor([Chosen(p, closed(family, "q"), score=9.0) for p in prompts]) == factor([]) != 0
+    assert (
+        factor([Chosen(p, closed(family, "q"), score=9.0, ref_logprob=-9.0) for p in prompts])
+        == factor([])
+        != 0
+    )

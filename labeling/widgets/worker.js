@@ -3,4 +3,4 @@
 const PATIENCE = { reward_model: 600, ppo: 600, generating: 600, publishing: 600, starting: 600 };
 
 /** Whether that time is over. `now` is the server's clock in seconds. */
-const tooSilent = (worker, now) => Boolean(worker?.seen) && now - worker.seen > (PATIENCE[worker.state] || 60);
+const tooSilent = (worker, now) => Boolean(worker?.seen) && now - worker.seen > (PATIENCE[worker.state] || 90);
