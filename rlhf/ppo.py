@@ -38,7 +38,7 @@ with PPO"), with these choices:
    and after round 3 went along with harm in .97 of harmful prompts (held out, 240 samples) and won .723 over
    the reference (640 prompts); round 3 done again with this and with `borrowed` responses: .12 and .817, with
    another seed .05 and .806. What is left: the reward model has learned from these very responses
-   and is too kind to them, by .5 to .9 of a standard deviation in six reward models (chosen less all ranked,
+   and is too kind to them, by .6 to .9 of a standard deviation in six reward models (chosen less all ranked,
    on training less on held-out prompts).
 11. Left out: entropy bonus, reward clipping, pre-training loss.
 
@@ -374,8 +374,8 @@ def update(
         rows = list(range(len(data.responses)))
         order.shuffle(rows)
         for start in range(0, len(rows), config.minibatch):
-            chosen = rows[start : start + config.minibatch]
-            watch = _step(learner, data, advantages, returns, chosen, kl_coef, config)
+            part = rows[start : start + config.minibatch]
+            watch = _step(learner, data, advantages, returns, part, kl_coef, config)
             if not steps:  # nothing has been learned yet: the same pass must give the same numbers
                 _assert_same_policy(watch)
             steps.append(watch)
