@@ -6,11 +6,14 @@ counts, so no attention mask is needed and the positions are the natural ones. O
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from random import Random
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 Sequences = Sequence[Sequence[int]]
+Card = TypeVar("Card")
 
 
 @dataclass(frozen=True)
@@ -48,3 +51,11 @@ def by_length(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
         batch.append(index)
     if batch:
         yield batch
+
+
+def endless(cards: Sequence[Card], order: Random) -> Iterator[Card]:
+    """All cards in a new order, again and again. Raises ValueError without any."""
+    if not cards:
+        raise ValueError("There is no prompt to train on.")
+    while True:
+        yield from order.sample(list(cards), len(cards))

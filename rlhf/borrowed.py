@@ -18,6 +18,8 @@ to harmless prompts that one and the same refusal outscores; pairs ordered right
                                                   0.5          .12   .792   .752
                                                   ... without `OUT_OF_PLACE`
                                                                .09   .788   .733
+    4 of 128 rankings, with `probe` (4 runs)      0.3          .29   .833   .813
+                                                  0.5          .23   .833   .805
 """
 
 import random

@@ -5,6 +5,8 @@ the token counts, everywhere. Sources: LHP = openai/lm-human-preferences (Ziegle
 "The N+ Implementation Details of RLHF with PPO"; PPO = Schulman 2017; GAE = Schulman 2016.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -141,3 +143,16 @@ def ranking_loss(scores: Tensor, ranks: Tensor, mask: Tensor) -> Tensor:
     pairs = pairs & torch.ones_like(pairs[0]).triu(1)  # each pair once
     losses = F.binary_cross_entropy_with_logits(difference, target.to(difference.dtype), reduction="none")
     return (losses * pairs).sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)
+
+
+def ranking_losses(scores: Tensor, ranks: Sequence[Sequence[int]]) -> Tensor:
+    """`ranking_loss` of each of B rankings (B,), whose K may differ.
+
+    scores: (N,), those of all their responses, one ranking after the other. ranks: K integers for each.
+    """
+    counts = torch.tensor([len(r) for r in ranks], device=scores.device)
+    mask = torch.arange(int(counts.max()), device=scores.device) < counts.unsqueeze(1)  # (B, K)
+    padded = torch.zeros(mask.shape, device=scores.device).masked_scatter(mask, scores.float())
+    padded_ranks = torch.zeros_like(mask, dtype=torch.long)
+    padded_ranks[mask] = torch.tensor([rank for own in ranks for rank in own], device=scores.device)
+    return ranking_loss(padded, padded_ranks, mask)

@@ -49,6 +49,30 @@ def response_states(model: PreTrainedModel, batch: Padded) -> tuple[Tensor, Tens
     return seen[0].float().gather(1, own.unsqueeze(-1).expand(-1, -1, seen[0].shape[-1])), logits
 
 
+def mean_state(states: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the tokens of a response: (B, R, hidden), (B, R) -> (B, hidden)."""
+    mask = mask.unsqueeze(-1)
+    return (states * mask).sum(1) / mask.sum(1)
+
+
+@torch.no_grad()
+def logprobs_and_states(
+    family: Family, role: str, prompts: Sequence[list[int]], responses: Sequence[list[int]]
+) -> tuple[Tensor, Tensor]:
+    """What `token_logprobs` gives (N, R), and the mean hidden state of each response (N, hidden)."""
+    logprobs = torch.zeros(len(responses), max(len(r) for r in responses))
+    states = torch.zeros(len(responses), family.hidden_size)
+    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+    for rows in by_length(lengths, family.token_budget):
+        batch = pad([prompts[i] for i in rows], [responses[i] for i in rows], family.pad_id, family.device)
+        with family.use(role) as model:
+            hidden, logits = response_states(model, batch)
+        found = f.logprobs_of(logits, batch.tokens, 1.0) * batch.mask
+        logprobs[rows, : found.shape[1]] = found.cpu()
+        states[rows] = mean_state(hidden, batch.mask).cpu()
+    return logprobs, states
+
+
 def token_logprobs(
     family: Family, role: str, prompts: Sequence[list[int]], responses: Sequence[list[int]]
 ) -> Tensor:

@@ -32,14 +32,10 @@ with PPO"), with these choices:
    and the round goes on. Ending the round there threw whole rounds away: who prefers long responses pays
    for length until a few of 64 never end, and these few make the mean KL. Win rate by `verbose` after 200
    rankings, seed 3: .745 where rounds ended (two of three with nothing to publish), .963 so.
-10. What people ranked first is learned from directly too, each response as far as it earns more than the
-   value function expects of the policy (self-imitation, Oh 2018, eq. 2). PPO learns from what it samples: a
-   policy that never refuses any more earns nothing for refusing. A run of seed 0 had come to that in round 2,
-   and after round 3 went along with harm in .97 of harmful prompts (held out, 240 samples) and won .723 over
-   the reference (640 prompts); round 3 done again with this and with `borrowed` responses: .12 and .817, with
-   another seed .05 and .806. What is left: the reward model has learned from these very responses
-   and is too kind to them, by .6 to .9 of a standard deviation in six reward models (chosen less all ranked,
-   on training less on held-out prompts).
+10. What people ranked first is learned from directly too, as far as it earns more than the value function
+   expects of the policy, see `imitation`. What is left: the reward model has learned from these very
+   responses and is too kind to them, by .6 to .9 of a standard deviation in six reward models (chosen less
+   all ranked, on training less on held-out prompts).
 11. Left out: entropy bonus, reward clipping, pre-training loss.
 
 Nothing here knows of SQLite or of a web page: text in, tensors, updates out.
@@ -51,21 +47,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from rlhf import functional as f
-from rlhf.batching import Padded, by_length, pad
+from rlhf.batching import Padded, by_length, endless, pad
 from rlhf.config import setting
 from rlhf.generate import Sample, SamplingConfig, sample
+from rlhf.imitation import Chosen, Pair, imitate, scored_chosen
 from rlhf.likelihood import response_logprobs, token_logprobs_at
 from rlhf.logit_scale import LogitScale, logit_gains
 from rlhf.models import Family, hidden_states
 from rlhf.reward_model import RewardModel
-
-Card = TypeVar("Card")
 
 
 @dataclass(frozen=True)
@@ -131,16 +125,6 @@ class Rollout:
         kl = f.kl_k1(self.logprobs, self.ref_logprobs)
         last = self.scores - self.early.sum(1)
         return f.token_rewards(last, kl, self.mask, kl_coef) + self.early
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A response that people ranked first, and what the reward model and the reference make of it."""
-
-    prompt: list[int]
-    response: list[int]
-    score: float
-    ref_logprob: float  # of the whole response, at the sampling temperature
 
 
 @dataclass(frozen=True)
@@ -443,40 +427,20 @@ def _step(
     if learner.logit_scale:  # first: clipping would change the gradient that it reads
         learner.logit_scale.step()
     if learner.chosen:
-        total["policy/chosen_loss"] = _learn_from_chosen(learner, kl_coef, config)
+        total["policy/chosen_loss"] = imitate(
+            family,
+            value_function,
+            list(islice(learner.chosen, config.chosen_batch)),
+            kl_coef=kl_coef,
+            temperature=config.sampling.temperature,
+            weight=config.chosen_coef,
+        )
     for optimizer in (learner.policy_optimizer, learner.value_optimizer):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
         if not torch.isfinite(norm):
             raise FloatingPointError("PPO met a gradient that is not a finite number")
         optimizer.step()
-    return total
-
-
-def _learn_from_chosen(learner: Learner, kl_coef: float, config: PPOConfig) -> float:
-    """Add the gradient of `functional.imitation_loss` on the next chosen responses; returns that loss.
-
-    They earn what the policy would earn with them, score less KL, for that is what the values expect. But
-    there is no bonus for negative KL: it would grow without limit as the policy gives a response up.
-    """
-    family = learner.family
-    picked = list(islice(learner.chosen, config.chosen_batch))
-    tokens = sum(len(c.response) for c in picked)
-    total = 0.0
-    for rows in by_length([len(c.prompt) + len(c.response) for c in picked], family.token_budget):
-        part = [picked[i] for i in rows]
-        batch = pad([c.prompt for c in part], [c.response for c in part], family.pad_id, family.device)
-        with torch.no_grad():
-            expected = learner.value_function(batch)[:, 0]  # before the first token
-        scores, ref_logprobs = torch.tensor([(c.score, c.ref_logprob) for c in part], device=family.device).T
-        share = float(batch.mask.sum()) / tokens
-        with family.use("policy"):
-            logprobs, _ = response_logprobs(family, "policy", batch, config.sampling.temperature)
-            kl = (logprobs.detach() * batch.mask).sum(1) - ref_logprobs
-            returns = scores - kl_coef * kl.clamp(min=0)
-            loss = share * f.imitation_loss(logprobs, returns, expected, batch.mask)
-            (config.chosen_coef * loss).backward()
-        total += float(loss.detach())
     return total
 
 
@@ -487,7 +451,7 @@ def train_ppo(
     heldout: Sequence[list[int]],
     config: PPOConfig,
     seed: int,
-    chosen: Sequence[tuple[list[int], list[int]]] = (),
+    chosen: Sequence[Pair] = (),
 ) -> Iterator[Update]:
     """Train the family's 'policy' from where it stands; yields after every update.
 
@@ -500,9 +464,12 @@ def train_ppo(
     order = random.Random(seed)
     generator = torch.Generator(device=family.device).manual_seed(seed)
     learner = Learner.start(family, reward_model, config)
-    learner.chosen = _scored_forever(reward_model, chosen, config, seed)
+    if chosen and config.chosen_coef:
+        steps = config.updates * config.inner_epochs * math.ceil(config.episodes / config.minibatch)
+        most, temperature = steps * config.chosen_batch, config.sampling.temperature
+        learner.chosen = scored_chosen(reward_model, chosen, most, temperature, seed)
     controller = AdaptiveKL(config.kl_coef, config.kl_target, config.kl_horizon)
-    deck, limit = _shuffled_forever(prompts, order), config.kl_limit
+    deck, limit = endless(prompts, order), config.kl_limit
     went_back, just_went_back = 0, False
     best = _Best(family.state("policy"), float("-inf"), 0)
     average = Average(best.state, config.average)
@@ -545,31 +512,6 @@ def train_ppo(
         if stop:
             break
     family.set_state("policy", best.state)
-
-
-def _scored_forever(
-    reward_model: RewardModel, chosen: Sequence[tuple[list[int], list[int]]], config: PPOConfig, seed: int
-) -> Iterator[Chosen] | None:
-    """As many of the chosen responses as are needed, with their scores, again and again; None without any."""
-    if not (chosen and config.chosen_coef):
-        return None
-    order = random.Random(seed)  # an order of its own: PPO's stays what it was
-    steps = config.updates * config.inner_epochs * math.ceil(config.episodes / config.minibatch)
-    chosen = order.sample(list(chosen), min(len(chosen), steps * config.chosen_batch))
-    prompts, responses = zip(*chosen, strict=True)
-    temperatures = 1.0, config.sampling.temperature
-    plain, tempered = token_logprobs_at(temperatures, reward_model.family, "reference", prompts, responses)
-    scores = reward_model.assess(prompts, responses, plain).scores.tolist()
-    found = zip(prompts, responses, scores, tempered.sum(1).tolist(), strict=True)
-    return _shuffled_forever([Chosen(*card) for card in found], order)
-
-
-def _shuffled_forever(cards: Sequence[Card], order: random.Random) -> Iterator[Card]:
-    """All prompts, or chosen responses, in a new order, again and again. Raises ValueError without any."""
-    if not cards:
-        raise ValueError("There is no prompt to train on.")
-    while True:
-        yield from order.sample(list(cards), len(cards))
 
 
 @dataclass

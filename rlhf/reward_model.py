@@ -1,13 +1,13 @@
 """Rankings -> reward model: one number for a prompt and a response, the sum of three parts.
 
 1. What a head, one linear map, makes of the mean hidden state of the response. The trunk is the SFT model (a
-   role of the family), trained with the head.
+   role of the family), trained with the head, which starts from what it can read off the SFT model (`probe`).
 2. How much more likely the same trunk now finds each token than the reference does: DPO's implicit reward
    (Rafailov 2023, section 4).
-3. How likely the reference finds the response, by two weights fitted to the rankings before the trunk learns
-   the rest. A language model knows more about what is true than two hundred rankings can teach: what it is
-   sure of is mostly right (Kadavath 2022, "Language Models (Mostly) Know What They Know"). Where that says
-   nothing about what people want, the weights stay near 0.
+3. How likely the reference finds the response, by two weights fitted to the rankings with the head, before
+   the trunk learns the rest. A language model knows more about what is true than two hundred rankings can
+   teach: what it is sure of is mostly right (Kadavath 2022, "Language Models (Mostly) Know What They Know").
+   Where that says nothing about what people want, the weights stay near 0.
 
 A ranking of K responses is learned whole: each response is scored once, and the loss is over all its pairs,
 ties included (`functional.ranking_loss`). After training the scores are shifted and scaled so that the
@@ -42,10 +42,11 @@ from data.preferences import RankedResponses
 from rlhf.batching import by_length, pad
 from rlhf.borrowed import borrow, borrowed_loss, out_of_place
 from rlhf.config import setting
-from rlhf.functional import logprobs_of, ranking_loss
+from rlhf.functional import logprobs_of, ranking_losses
 from rlhf.generate import encode_prompt
-from rlhf.likelihood import response_states, token_logprobs
+from rlhf.likelihood import logprobs_and_states, mean_state, response_states, token_logprobs
 from rlhf.models import Family
+from rlhf.probe import LikelihoodTerm, fit_probe
 
 
 @dataclass(frozen=True)
@@ -56,65 +57,15 @@ class RewardModelConfig:
     weight_decay: float = setting(0.01, "AdamW weight decay.")
     warmup: float = setting(0.1, "Share of the steps that warm up; linear decay to 0 after them.")
     borrowed_weight: float = setting(
-        0.3, "Weight of 'what was chosen here beats what was chosen for another prompt'; 0: none."
+        0.5, "Weight of 'what was chosen here beats what was chosen for another prompt'; 0: none."
     )
     heldout_share: float = setting(0.2, "Share of the prompts kept apart to measure accuracy.")
+    heldout_epochs: int = setting(
+        2, "Passes over the held-out rankings, with as many others, once they have judged; 0: none."
+    )
 
 
 LOG_RATIO = 0.3  # weight of part 2, DPO's beta
-
-
-class LikelihoodTerm:
-    """How likely the reference finds a response, as a part of its score.
-
-    Two features of the log-probabilities of its tokens, standardised, times one weight each: their sum (the
-    log-likelihood of the whole) and the least of them (the one word that the reference would not have said,
-    which in a wrong answer is often the wrong word).
-    """
-
-    def __init__(
-        self, weights: Tensor | None = None, mean: Tensor | None = None, std: Tensor | None = None
-    ) -> None:
-        self.weights = torch.zeros(2) if weights is None else weights
-        self.mean = torch.zeros(2) if mean is None else mean
-        self.std = torch.ones(2) if std is None else std
-
-    def __call__(self, logprobs: Tensor) -> Tensor:
-        """Of log-probabilities (N, R), 0 behind the end of a response -> (N,)."""
-        return ((self.features(logprobs) - self.mean) / self.std) @ self.weights
-
-    def by_token(self, logprobs: Tensor) -> Tensor:
-        """What each token adds to it (N, R); their sum is `self(logprobs)` but for a constant."""
-        total, least = self.weights / self.std
-        lowest = torch.zeros_like(logprobs).scatter(1, logprobs.argmin(1, keepdim=True), 1.0)
-        return logprobs * (total + least * lowest)
-
-    @staticmethod
-    def features(logprobs: Tensor) -> Tensor:
-        """(N, R) -> (N, 2)."""
-        return torch.stack([logprobs.sum(1), logprobs.amin(1)], dim=1)
-
-    @classmethod
-    def fit(cls, logprobs: Sequence[Tensor], ranks: Sequence[Sequence[int]]) -> "LikelihoodTerm":
-        """The weights that explain rankings best; logprobs: those of each ranking's K responses (K, R).
-
-        A convex problem with two unknowns, solved to its end. The weak ridge keeps them finite where the
-        rankings can be explained without a fault.
-        """
-        features = torch.cat([cls.features(own) for own in logprobs])
-        mean, std = features.mean(0), features.std(0).clamp(min=1e-6)
-        features = (features - mean) / std
-        weights = torch.zeros(2, requires_grad=True)
-        optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
-
-        def loss() -> Tensor:
-            optimizer.zero_grad()
-            value = _ranking_losses(features @ weights, ranks).mean() + 1e-3 * (weights**2).sum()
-            value.backward()
-            return value
-
-        optimizer.step(loss)
-        return cls(weights.detach(), mean, std)
 
 
 @dataclass(frozen=True)
@@ -167,9 +118,7 @@ class RewardModel:
             logprobs = logprobs_of(logits, batch.tokens, temperature=1.0)
             own = ref_logprobs[rows, : logprobs.shape[1]].to(device)
             ratio = LOG_RATIO * (logprobs - own) * batch.mask
-            mask = batch.mask.unsqueeze(-1)
-            mean = (hidden * mask).sum(1) / mask.sum(1)
-            parts.append(family.apply_head(self.head, mean) + ratio.sum(1))
+            parts.append(family.apply_head(self.head, mean_state(hidden, batch.mask)) + ratio.sum(1))
             ratios.append(F.pad(ratio, (0, ref_logprobs.shape[1] - ratio.shape[1])))
             order += rows
         place = torch.tensor(order).argsort().to(device)  # where each sequence went
@@ -241,30 +190,66 @@ def train_reward_model(
     All responses of a ranking, and all rankings of a prompt, stay in one step: shuffled pairs of one prompt
     overfit within an epoch (InstructGPT, section 3.5).
     """
-    family = model.family
     if not rankings:
         return
     order = random.Random(seed)
     examples = _examples(model, rankings, order if config.borrowed_weight else None)
-    model.likelihood = LikelihoodTerm.fit(
-        [e.logprobs[: len(e.ranking.ranks)] for e in examples], [e.ranking.ranks for e in examples]
+    model.likelihood, weights = fit_probe(
+        [e.logprobs for e in examples],
+        torch.cat([e.states for e in examples]),
+        lambda scores: _losses_of(examples, scores, config.borrowed_weight),
     )
+    with torch.no_grad():
+        model.head.weight.copy_(weights)
+    yield from _train(model, examples, config, config.epochs, config.learning_rate, order)
+
+
+def learn_heldout(
+    model: RewardModel,
+    heldout: Sequence[RankedResponses],
+    train: Sequence[RankedResponses],
+    config: RewardModelConfig,
+    seed: int,
+) -> Iterator[dict[str, float]]:
+    """Once the held-out rankings have judged the model, let it learn from them too; yields as above.
+
+    A fifth of few rankings is much. As many of the others are mixed in, so that those are not forgotten; the
+    rate is half the peak. Measured on the starter with 64 rankings (4 runs, noise 10 %), 150 other prompts
+    with 8 responses of the reference each, pairs ordered right: .759 without this and without `probe`, .780
+    with this (.785 when all rankings are learned anew, in three times the time), .798 with both. Weights
+    averaged over steps or over two or three trainings, and two or three models together, gave .003 at most.
+    """
+    order = random.Random(seed)
+    mixed = [*heldout, *order.sample(list(train), min(len(train), len(heldout)))]
+    if not mixed or not config.heldout_epochs:
+        return
+    examples = _examples(model, mixed, order if config.borrowed_weight else None)
+    yield from _train(model, examples, config, config.heldout_epochs, config.learning_rate / 2, order)
+
+
+def _train(
+    model: RewardModel,
+    examples: Sequence["_Example"],
+    config: RewardModelConfig,
+    epochs: int,
+    peak: float,
+    order: random.Random,
+) -> Iterator[dict[str, float]]:
+    """Optimiser steps of `epochs` passes over the examples, the rate rising to `peak`, then falling to 0."""
     by_prompt: dict[str, list[_Example]] = {}
     for example in examples:
         by_prompt.setdefault(example.ranking.prompt, []).append(example)
-    rate = family.learning_rate(config.learning_rate)
-    parameters = [*family.parameters("reward"), *model.head.parameters()]
+    rate = model.family.learning_rate(peak)
+    parameters = [*model.family.parameters("reward"), *model.head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=config.weight_decay, eps=1e-5)
-    epochs = [list(_steps(by_prompt, config.rankings_per_step, order)) for _ in range(config.epochs)]
-    steps = [step for epoch in epochs for step in epoch]
+    size = config.rankings_per_step
+    steps = [step for _ in range(epochs) for step in _steps(by_prompt, size, order)]
     warmup = max(1, round(config.warmup * len(steps)))
     for number, step in enumerate(steps):
         share = min((number + 1) / warmup, (len(steps) - number) / max(1, len(steps) - warmup))
         for group in optimizer.param_groups:
             group["lr"] = rate * share
-        parts = [
-            step[i : i + config.rankings_per_step] for i in range(0, len(step), config.rankings_per_step)
-        ]
+        parts = [step[i : i + size] for i in range(0, len(step), size)]
         yield {"reward_model/loss": _optimise(model, parts, config.borrowed_weight, optimizer, parameters)}
 
 
@@ -283,6 +268,7 @@ class _Example:
     prompt: list[int]
     responses: list[list[int]]  # the K of the ranking, and a borrowed one where there is one
     logprobs: Tensor  # (K or K+1, R) of the reference, which never changes
+    states: Tensor  # (K or K+1, hidden) likewise, the mean of each response
 
 
 def _examples(
@@ -301,15 +287,17 @@ def _examples(
             sources[number], borrowed = None, []
         responses.append([*own, *borrowed])
     prompts = [prompt for (prompt, _), texts in zip(encoded, responses, strict=True) for _ in texts]
-    logprobs = token_logprobs(model.family, "reference", prompts, [r for texts in responses for r in texts])
-    parts = logprobs.split([len(texts) for texts in responses])
+    seen = logprobs_and_states(model.family, "reference", prompts, [r for texts in responses for r in texts])
+    logprobs, states = (whole.split([len(texts) for texts in responses]) for whole in seen)
     examples = []
-    for ranking, (prompt, own), texts, part, source in zip(
-        rankings, encoded, responses, parts, sources, strict=True
-    ):
-        if source and not out_of_place(there=parts[source[0]][source[1]], here=part[-1]):
-            texts, part = own, part[:-1]
-        examples.append(_Example(ranking, prompt, texts, part[:, : max(map(len, texts))]))
+    for number, (ranking, (prompt, own), source) in enumerate(zip(rankings, encoded, sources, strict=True)):
+        texts = responses[number]
+        if source and not out_of_place(there=logprobs[source[0]][source[1]], here=logprobs[number][-1]):
+            texts = own
+        rows, width = len(texts), max(map(len, texts))
+        examples.append(
+            _Example(ranking, prompt, texts, logprobs[number][:rows, :width], states[number][:rows])
+        )
     return examples
 
 
@@ -357,20 +345,15 @@ def _losses(model: RewardModel, part: Sequence[_Example], borrowed_weight: float
     logprobs = torch.cat([F.pad(e.logprobs, (0, width - e.logprobs.shape[1])) for e in part])
     scores, _ = model.trunk_scores(prompts, [response for e in part for response in e.responses], logprobs)
     scores = scores.float() + model.likelihood(logprobs).to(scores.device)
+    return _losses_of(part, scores, borrowed_weight)
+
+
+def _losses_of(part: Sequence[_Example], scores: Tensor, borrowed_weight: float) -> Tensor:
+    """Loss of each ranking (B,) from the scores of all their responses (N,), one ranking after the other."""
     of_each = scores.split([len(e.responses) for e in part])
     own = torch.cat([found[: len(e.ranking.ranks)] for e, found in zip(part, of_each, strict=True)])
     borrowed = torch.stack([borrowed_loss(e.ranking, found) for e, found in zip(part, of_each, strict=True)])
-    return _ranking_losses(own, [e.ranking.ranks for e in part]) + borrowed_weight * borrowed
-
-
-def _ranking_losses(scores: Tensor, ranks: Sequence[Sequence[int]]) -> Tensor:
-    """Loss of each ranking (B,) from the scores of all their responses, one ranking after the other (N,)."""
-    counts = torch.tensor([len(r) for r in ranks], device=scores.device)
-    mask = torch.arange(int(counts.max()), device=scores.device) < counts.unsqueeze(1)  # (B, K)
-    padded = torch.zeros(mask.shape, device=scores.device).masked_scatter(mask, scores.float())
-    padded_ranks = torch.zeros_like(mask, dtype=torch.long)
-    padded_ranks[mask] = torch.tensor([rank for own in ranks for rank in own], device=scores.device)
-    return ranking_loss(padded, padded_ranks, mask)
+    return ranking_losses(own, [e.ranking.ranks for e in part]) + borrowed_weight * borrowed
 
 
 @dataclass(frozen=True)

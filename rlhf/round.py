@@ -20,6 +20,7 @@ from rlhf.reward_model import (
     Accuracy,
     RewardModel,
     RewardModelConfig,
+    learn_heldout,
     measure_accuracy,
     train_reward_model,
 )
@@ -106,7 +107,13 @@ def run_round(
         "longer_wins": accuracy.longer_wins,
         "heldout_pairs": float(accuracy.pairs),
     }
-    refusal = gate(accuracy, config.gate) or _normalise(family, reward_model, ids, config, seed)
+    refusal = gate(accuracy, config.gate)
+    if not refusal:
+        taught = learn_heldout(reward_model, heldout, train, config.reward_model, seed)
+        for step, metrics in enumerate(taught, start=steps + 1):
+            detail = f"training the reward model on the {len(heldout)} rankings that have judged it"
+            yield Progress("reward_model", detail, step, metrics)
+        refusal = _normalise(family, reward_model, ids, config, seed)
     if refusal:
         yield Outcome(False, refusal, summary)
         return
@@ -116,7 +123,7 @@ def run_round(
     family.copy("published", "policy")
     chosen = [
         reward_model.encode(ranking.prompt, text)
-        for ranking in train
+        for ranking in rankings
         if ranking.prompt not in judging_texts
         for text in ranking.chosen()
     ]

@@ -12,12 +12,12 @@ from data.starter.prompts import train_prompts
 from rlhf import ppo
 from rlhf.batching import pad
 from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample
+from rlhf.imitation import Chosen, imitate
 from rlhf.likelihood import token_logprobs, token_logprobs_at
 from rlhf.models import hidden_states, load_family
 from rlhf.ppo import (
     AdaptiveKL,
     Average,
-    Chosen,
     Learner,
     PPOConfig,
     Rollout,
@@ -28,7 +28,8 @@ from rlhf.ppo import (
     train_ppo,
     update,
 )
-from rlhf.reward_model import LikelihoodTerm, RewardModel, RewardModelConfig, train_reward_model
+from rlhf.probe import LikelihoodTerm
+from rlhf.reward_model import RewardModel, RewardModelConfig, train_reward_model
 
 # Random weights end a response with probability 1/260 a token, so "half the vocabulary is EOS" stands in for
 # a policy that knows how to stop; what is left is a policy whose length PPO can move.
@@ -346,41 +347,40 @@ def likelihood(family, pairs) -> float:
 def test_what_people_chose_is_learned_from_while_it_beats_what_the_policy_writes(tiny_model):
     family, model, prompts = setup(tiny_model)  # the shorter, the better
     model.normalise_on(prompts, draw(family, model, prompts).responses)
-    short, long = ([(p, closed(family, text)) for p in prompts] for text in ("ab", "qxjvkw" * 4))
-    config = replace(SHORT, updates=4, episodes=32, chosen_coef=0.5)
+    short, long = ([(p, closed(family, text)) for p in prompts] for text in ("ab", "qxjvkw" * 8))
+    config = replace(SHORT, updates=8, episodes=32, learning_rate=1e-3, chosen_coef=0.5, evaluate_every=8)
 
     def train(pairs):
+        """-> loss on the chosen responses in each update, everything else of the last, their likelihood."""
         family.copy("reference", "policy")
-        *_, last = train_ppo(family, model, prompts, prompts[:16], config, 0, pairs)
-        return last.metrics, likelihood(family, short)
+        metrics = [done.metrics for done in train_ppo(family, model, prompts, prompts[:16], config, 0, pairs)]
+        losses = [numbers.pop("policy/chosen_loss", 0) for numbers in metrics]
+        return losses, metrics[-1], likelihood(family, short)
 
-    plain, unlikely = train([])
-    learning, likely = train(short)
-    assert learning.pop("policy/chosen_loss") > 0.1
+    _, plain, unlikely = train([])
+    losses, _, likely = train(short)
+    assert max(losses) > 0.1
     assert likely > unlikely + 1
-    idle, same = train(long)  # somebody chose it, but what the policy writes is better
-    assert (idle.pop("policy/chosen_loss"), idle, same) == (0, plain, unlikely)
+    losses, *same = train(long)  # somebody chose it, but what the policy writes is better
+    assert (losses, same) == ([0] * 9, [plain, unlikely])
 
 
 def test_a_chosen_response_earns_its_score_less_its_kl(tiny_model):
     family, model, prompts = setup(tiny_model)
-    config = replace(SHORT, chosen_batch=4)
-    learner = Learner.start(family, model, config)
+    value_function = ValueFunction(model)
     pairs = [(p, closed(family, "ab")) for p in prompts[:4]]
     batch = pad(*zip(*pairs, strict=True), family.pad_id)
     with torch.no_grad():
-        expected = learner.value_function(batch)[:, 0].tolist()
+        expected = value_function(batch)[:, 0].tolist()
     own = token_logprobs_at((1.0,), family, "policy", *zip(*pairs, strict=True))[0].sum(1).tolist()
 
     def loss(kl, kl_coef):
         """Of responses one point of score above what is expected, at this KL of each."""
-        learner.chosen = iter(
-            [
-                Chosen(*pair, score=value + 1, ref_logprob=logprob - kl)
-                for pair, value, logprob in zip(pairs, expected, own, strict=True)
-            ]
-        )
-        return ppo._learn_from_chosen(learner, kl_coef, config)
+        chosen = [
+            Chosen(*pair, score=value + 1, ref_logprob=logprob - kl)
+            for pair, value, logprob in zip(pairs, expected, own, strict=True)
+        ]
+        return imitate(family, value_function, chosen, kl_coef=kl_coef, temperature=1.0, weight=0.1)
 
     assert loss(kl=4.0, kl_coef=0.1) == pytest.approx(0.6 * loss(kl=0.0, kl_coef=0.1), rel=1e-3)
     assert loss(kl=4.0, kl_coef=0.4) == 0

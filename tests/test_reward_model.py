@@ -11,10 +11,10 @@ from rlhf.likelihood import token_logprobs
 from rlhf.models import hidden_states, load_family
 from rlhf.reward_model import (
     LOG_RATIO,
-    LikelihoodTerm,
     RewardModel,
     RewardModelConfig,
     encode_ranking,
+    learn_heldout,
     measure_accuracy,
     train_reward_model,
 )
@@ -78,16 +78,6 @@ def test_token_logprobs_are_those_of_the_model(tiny_model):
         own = logits.log_softmax(-1)[len(prompt) - 1 : -1].gather(1, torch.tensor(response).unsqueeze(1))
         assert logprobs[: len(response)].tolist() == pytest.approx(own.squeeze(1).tolist(), abs=1e-4)
         assert (logprobs[len(response) :] == 0).all()
-
-
-def test_the_likelihood_is_the_sum_and_the_least_and_each_token_gets_its_part():
-    term = LikelihoodTerm(torch.tensor([2.0, 3.0]), torch.tensor([-4.0, -1.0]), torch.tensor([4.0, 1.0]))
-    logprobs = torch.tensor([[-1.0, -2.0, -1.0], [-4.0, 0.0, 0.0]])
-    assert term(logprobs).tolist() == [2 * 0 + 3 * -1, 2 * 0 + 3 * -3]
-    parts = term.by_token(logprobs)
-    assert parts.tolist() == [[-0.5, -2 * 0.5 - 2 * 3, -0.5], [-4 * 0.5 - 4 * 3, 0, 0]]
-    constant = (parts.sum(1) - term(logprobs)).tolist()
-    assert constant[0] == pytest.approx(constant[1])
 
 
 def test_a_taste_for_what_the_reference_is_sure_of_is_found_without_touching_the_trunk(tiny_model):
@@ -242,3 +232,32 @@ def test_chosen_are_the_responses_ranked_first_that_ended():
     assert chosen(1, 2, 3, 1, finished=(True, True, True, False)) == ["a"]
     assert chosen(2, 2, 1, 2) == []  # who says nothing teaches nothing
     assert chosen(1, 1, 1, 1) == []  # nothing was better than anything
+
+
+def test_heldout_rankings_teach_what_the_others_do_not_know(tiny_model):
+    family = load_family(tiny_model, tuning="full", device="cpu")
+    known = rankings(32, longest_first=True)
+
+    def about_letters(start, count):
+        return [RankedResponses(f"letter {i}", texts, (2, 1)) for i in range(start, start + count)]
+
+    def state(model):
+        return [*family.state("reward").values(), *model.head.state_dict().values()]
+
+    model, _ = train(family, known)
+    texts = ("x" * 6, "m" * 6)
+    if measure_accuracy(model, about_letters(100, 8)).accuracy > 0.5:
+        texts = texts[::-1]  # what it happens to find better by itself would be no lesson
+    before, likelihood = state(model), model.likelihood
+    assert list(learn_heldout(model, [], known, RewardModelConfig(), 0)) == []
+    assert (
+        list(learn_heldout(model, about_letters(0, 16), known, RewardModelConfig(heldout_epochs=0), 0)) == []
+    )
+    assert all(map(torch.equal, before, state(model)))
+
+    config = RewardModelConfig(heldout_epochs=12)
+    steps = list(learn_heldout(model, about_letters(0, 16), known, config, 0))
+    assert len(steps) == 12 * (16 + 16) / config.rankings_per_step
+    assert model.likelihood is likelihood  # fitted to the others; a fifth of the rankings would fit it worse
+    assert measure_accuracy(model, about_letters(100, 8)).accuracy == 1.0
+    assert measure_accuracy(model, rankings(16, longest_first=True, start=100)).accuracy > 0.9

@@ -127,10 +127,33 @@ def test_small_prompt_lists_are_shared_and_luck_does_not_count(family, seen, pro
 def test_ppo_learns_from_what_was_chosen_but_for_prompts_that_judge(family, seen):
     ranked = [RankedResponses(f"prompt {i}", ("a", "bb", "ccc"), (2, 1, 3)) for i in range(20)]
     run(family, ranked=ranked)  # the prompts are the same twenty
-    train, heldout = split_by_prompt(ranked, RoundConfig().reward_model.heldout_share, LEAST_HELDOUT)
     tokens = family.tokenizer("bb")["input_ids"]
     chosen = {tuple(prompt): response for prompt, response in seen["chosen"]}
     assert list(chosen.values()) == [[*tokens, family.closing_eos]] * len(chosen)
-    told = [encode_prompt(family.tokenizer, r.prompt) for r in train]
-    assert chosen.keys() == {tuple(p) for p in told} - set(map(tuple, seen["heldout"]))
-    assert len(chosen) < len(told) == 20 - len(heldout)
+    told = {tuple(encode_prompt(family.tokenizer, r.prompt)) for r in ranked}
+    assert chosen.keys() == told - set(map(tuple, seen["heldout"]))
+    assert len(chosen) == 15
+
+
+def test_heldout_rankings_judge_first_and_teach_then(family, seen, monkeypatch):
+    told = []
+
+    def learn_heldout(model, heldout, train, config, seed):
+        told.append((heldout, train))
+        yield {"reward_model/loss": 0.25}
+
+    monkeypatch.setattr(rounds, "learn_heldout", learn_heldout)
+    ranked = [RankedResponses(f"question {i}", ("a", "bb", "ccc"), (1, 2, 3)) for i in range(24)]
+    events, _ = run(family, ranked=ranked)
+    train, heldout = split_by_prompt(ranked, RoundConfig().reward_model.heldout_share, LEAST_HELDOUT)
+    assert told == [(heldout, train)]
+    steps = [event for event in events if event.state == "reward_model"]
+    *before, judged, taught = steps
+    assert "reward_model/accuracy" in judged.metrics
+    assert all("reward_model/accuracy" not in event.metrics for event in before)
+    assert (taught.metrics, taught.step) == ({"reward_model/loss": 0.25}, judged.step + 1)
+    assert f"the {len(heldout)} rankings that have judged it" in taught.detail
+
+    monkeypatch.setattr(rounds, "measure_accuracy", lambda *_: Accuracy(0.5, 0.4, 0.6, 90, 0.5, 30))
+    run(family, ranked=ranked)
+    assert len(told) == 1  # at the gate there is nothing left to teach

@@ -1,0 +1,79 @@
+"""Learning from what people ranked first, beside what the policy samples itself (self-imitation, Oh 2018).
+
+PPO learns from what it samples: a policy that never refuses any more earns nothing for refusing. A run of
+seed 0 had come to that in round 2, and after round 3 went along with harm in .97 of harmful prompts (held
+out, 240 samples) and won .723 over the reference (640 prompts). Round 3 done again with this and with
+`borrowed` responses: .12 and .817, with another seed .05 and .806.
+
+Each response teaches as far as it earns more than the value function expects of the policy, and it earns what
+the policy would earn with it: its score less its KL.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from rlhf.batching import by_length, endless, pad
+from rlhf.functional import imitation_loss
+from rlhf.likelihood import response_logprobs, token_logprobs_at
+from rlhf.models import Family
+from rlhf.reward_model import RewardModel
+
+Pair = tuple[list[int], list[int]]  # an encoded prompt, and a response closed by EOS
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A response that people ranked first, and what the reward model and the reference make of it."""
+
+    prompt: list[int]
+    response: list[int]
+    score: float
+    ref_logprob: float  # of the whole response, at the sampling temperature
+
+
+def scored_chosen(
+    reward_model: RewardModel, pairs: Sequence[Pair], most: int, temperature: float, seed: int
+) -> Iterator[Chosen]:
+    """The pairs, `most` of them at most, scored, in a new order again and again."""
+    order = random.Random(seed)  # an order of its own: PPO's stays what it was
+    prompts, responses = zip(*order.sample(list(pairs), min(len(pairs), most)), strict=True)
+    family = reward_model.family
+    plain, tempered = token_logprobs_at((1.0, temperature), family, "reference", prompts, responses)
+    scores = reward_model.assess(prompts, responses, plain).scores.tolist()
+    found = zip(prompts, responses, scores, tempered.sum(1).tolist(), strict=True)
+    return endless([Chosen(*card) for card in found], order)
+
+
+def imitate(
+    family: Family,
+    value_function,
+    chosen: Sequence[Chosen],
+    *,
+    kl_coef: float,
+    temperature: float,
+    weight: float,
+) -> float:
+    """Add the gradient of `weight` times `functional.imitation_loss` to the policy's; returns that loss.
+
+    There is no bonus for negative KL: it would grow without limit as the policy gives a response up.
+    """
+    tokens = sum(len(c.response) for c in chosen)
+    total = 0.0
+    for rows in by_length([len(c.prompt) + len(c.response) for c in chosen], family.token_budget):
+        part = [chosen[i] for i in rows]
+        batch = pad([c.prompt for c in part], [c.response for c in part], family.pad_id, family.device)
+        with torch.no_grad():
+            expected = value_function(batch)[:, 0]  # before the first token
+        scores, ref_logprobs = torch.tensor([(c.score, c.ref_logprob) for c in part], device=family.device).T
+        share = float(batch.mask.sum()) / tokens
+        with family.use("policy"):
+            logprobs, _ = response_logprobs(family, "policy", batch, temperature)
+            kl = (logprobs.detach() * batch.mask).sum(1) - ref_logprobs
+            returns = scores - kl_coef * kl.clamp(min=0)
+            loss = share * imitation_loss(logprobs, returns, expected, batch.mask)
+            (weight * loss).backward()
+        total += float(loss.detach())
+    return total

@@ -1,0 +1,73 @@
+"""What rankings say about the reference as it stands: a linear probe, fitted before a trunk is trained.
+
+Training starts from there, since a random head first teaches the trunk to forget what it knows (Kumar 2022,
+"Fine-Tuning can Distort Pretrained Features": linear probing, then fine-tuning). What it is worth:
+`reward_model.learn_heldout`.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+RIDGE = 4e-3  # on all weights; states of any width have a total variance of 1, so it means the same for all
+
+
+class LikelihoodTerm:
+    """How likely the reference finds a response, as a part of its score.
+
+    Two features of the log-probabilities of its tokens, standardised, times one weight each: their sum (the
+    log-likelihood of the whole) and the least of them (the one word that the reference would not have said,
+    which in a wrong answer is often the wrong word).
+    """
+
+    def __init__(
+        self, weights: Tensor | None = None, mean: Tensor | None = None, std: Tensor | None = None
+    ) -> None:
+        self.weights = torch.zeros(2) if weights is None else weights
+        self.mean = torch.zeros(2) if mean is None else mean
+        self.std = torch.ones(2) if std is None else std
+
+    def __call__(self, logprobs: Tensor) -> Tensor:
+        """Of log-probabilities (N, R), 0 behind the end of a response -> (N,)."""
+        return ((self.features(logprobs) - self.mean) / self.std) @ self.weights
+
+    def by_token(self, logprobs: Tensor) -> Tensor:
+        """What each token adds to it (N, R); their sum is `self(logprobs)` but for a constant."""
+        total, least = self.weights / self.std
+        lowest = torch.zeros_like(logprobs).scatter(1, logprobs.argmin(1, keepdim=True), 1.0)
+        return logprobs * (total + least * lowest)
+
+    @staticmethod
+    def features(logprobs: Tensor) -> Tensor:
+        """(N, R) -> (N, 2)."""
+        return torch.stack([logprobs.sum(1), logprobs.amin(1)], dim=1)
+
+
+def fit_probe(
+    logprobs: Sequence[Tensor], states: Tensor, losses: Callable[[Tensor], Tensor]
+) -> tuple[LikelihoodTerm, Tensor]:
+    """The weights that explain rankings best -> those of the likelihood, and those of a head (hidden,).
+
+    logprobs: (K, R) of each ranking's responses. states: (N, hidden), the mean hidden states of all of them.
+    losses: from N scores the loss of each ranking. A convex problem if they are, solved to its end. The weak
+    ridge keeps the weights finite where the rankings can be explained without a fault, and near 0 where there
+    is nothing to explain.
+    """
+    features = torch.cat([LikelihoodTerm.features(own) for own in logprobs])
+    mean, std = features.mean(0), features.std(0).clamp(min=1e-6)
+    hidden = states - states.mean(0)
+    spread = hidden.pow(2).sum(1).mean().sqrt().clamp(min=1e-6)
+    known = torch.cat([(features - mean) / std, hidden / spread], dim=1)
+    weights = torch.zeros(known.shape[1], requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = losses(known @ weights).mean() + RIDGE * (weights**2).sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    found = weights.detach()
+    return LikelihoodTerm(found[:2], mean, std), found[2:] / spread
