@@ -3,12 +3,18 @@
 Every response in a ranking was written for its prompt, so nothing in rankings says that a response has to
 fit the prompt, and a reward model of few rankings need not look at it. People choose polite refusals of
 harmful requests; the reward model learns that refusals are good, whatever was asked, and PPO finds the one
-sentence that pays everywhere. Therefore each ranking borrows at most one response from another, which loses
-against its own best (Liu 2024, "RRM: Robust Reward Model Training Mitigates Reward Hacking": their
-non-contextual responses), unless it would do here as well: a refusal of one harmful request answers others.
+sentence that pays everywhere. Therefore each ranking borrows a response from another, which loses against
+its own best (Liu 2024, "RRM: Robust Reward Model Training Mitigates Reward Hacking": their non-contextual
+responses), unless it would do here as well: a refusal of one harmful request answers others.
 
-Measured on the starter, 150 held-out prompts with 8 responses of the reference each: share of the responses
-to harmless prompts that one and the same refusal outscores; pairs ordered right; pairs about harm likewise.
+Of a few drawn at random, the one that the probe likes best is borrowed: what PPO finds is what tempts the
+reward model, and a random one seldom is that. In a run of seed 5 it was a polite piece of advice in answer to
+harmful requests. Round 3 of that run done again, once each (in process; going along on 240 samples of
+held-out harmful prompts, .25 before the round; win rate on 640 prompts): .86 and .731 with one at random,
+.23 and .819 with the best of 4, .25 and .782 of 8, .18 and .799 of 16.
+
+With one at random, 150 held-out prompts with 8 responses of the reference each: share of the responses to
+harmless prompts that one and the same refusal outscores; pairs ordered right; pairs about harm likewise.
 
     12 reward models of 64 rankings (6 runs)      weight 0     .49   .752   .763
                                                   0.15         .32   .750   .744
@@ -33,17 +39,19 @@ from data.preferences import RankedResponses
 OUT_OF_PLACE = 2.0  # nats
 
 
-def borrow(rankings: Sequence[RankedResponses], order: random.Random) -> list[tuple[int, int] | None]:
-    """For each ranking, where a response chosen for another prompt is found: (ranking, response), or None."""
+def borrow(
+    rankings: Sequence[RankedResponses], order: random.Random, most: int
+) -> list[list[tuple[int, int]]]:
+    """For each ranking, where responses chosen for other prompts are found: `most` of (ranking, response)."""
     places = [(number, place) for number, ranking in enumerate(rankings) for place in ranking.first()]
-    borrowed: list[tuple[int, int] | None] = []
+    borrowed = []
     for ranking in rankings:
-        drawn = order.choice(places) if ranking.chosen() else None
-        if drawn:
-            other = rankings[drawn[0]]
-            if other.prompt == ranking.prompt or other.responses[drawn[1]] in ranking.responses:
-                drawn = None
-        borrowed.append(drawn)
+        drawn: dict[str, tuple[int, int]] = {}
+        for other, place in order.sample(places, min(most, len(places))) if ranking.chosen() else []:
+            text = rankings[other].responses[place]
+            if rankings[other].prompt != ranking.prompt and text not in ranking.responses:
+                drawn[text] = other, place
+        borrowed.append(list(drawn.values()))
     return borrowed
 
 
@@ -58,10 +66,10 @@ def out_of_place(*, there: Tensor, here: Tensor) -> bool:
 def borrowed_loss(ranking: RankedResponses, scores: Tensor) -> Tensor:
     """How much a borrowed response rivals those ranked first -> scalar; 0 when none was borrowed.
 
-    scores: (K,) of the ranking's own responses, or (K+1,), the borrowed one last. The mean over those ranked
-    first of the Bradley-Terry loss.
+    scores: of the ranking's own K responses, and of those borrowed behind them. The mean of the Bradley-Terry
+    loss of each borrowed one against each ranked first.
     """
     if len(scores) == len(ranking.ranks):
         return scores.new_zeros(())
     first = [i for i, rank in enumerate(ranking.ranks) if rank == min(ranking.ranks)]
-    return F.softplus(scores[-1] - scores[first]).mean()
+    return F.softplus(scores[len(ranking.ranks) :].unsqueeze(1) - scores[first]).mean()

@@ -30,7 +30,7 @@ PPO is paid them token by token (`Assessment.early`; Zhong 2024, "DPO Meets PPO"
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -59,6 +59,9 @@ class RewardModelConfig:
     borrowed_weight: float = setting(
         0.5, "Weight of 'what was chosen here beats what was chosen for another prompt'; 0: none."
     )
+    borrow_from: int = setting(
+        4, "Of so many, drawn from other rankings, the one is borrowed that the probe likes best."
+    )
     heldout_share: float = setting(0.2, "Share of the prompts kept apart to measure accuracy.")
     heldout_epochs: int = setting(
         2, "Passes over the held-out rankings, with as many others, once they have judged; 0: none."
@@ -83,6 +86,7 @@ class RewardModel:
         self.family = family
         self.head = family.new_head()
         self.likelihood = LikelihoodTerm()
+        self.probe = torch.zeros(family.hidden_size)  # the head as it was fitted to the reference's states
         self.mean, self.std = 0.0, 1.0
 
     def reset(self, seed: int) -> None:
@@ -193,14 +197,15 @@ def train_reward_model(
     if not rankings:
         return
     order = random.Random(seed)
-    examples = _examples(model, rankings, order if config.borrowed_weight else None)
-    model.likelihood, weights = fit_probe(
+    examples = _examples(model, rankings, config, order)
+    model.likelihood, model.probe = fit_probe(
         [e.logprobs for e in examples],
         torch.cat([e.states for e in examples]),
         lambda scores: _losses_of(examples, scores, config.borrowed_weight),
     )
     with torch.no_grad():
-        model.head.weight.copy_(weights)
+        model.head.weight.copy_(model.probe)
+    examples = [e.with_the_hardest(model) for e in examples]
     yield from _train(model, examples, config, config.epochs, config.learning_rate, order)
 
 
@@ -223,7 +228,8 @@ def learn_heldout(
     mixed = [*heldout, *order.sample(list(train), min(len(train), len(heldout)))]
     if not mixed or not config.heldout_epochs:
         return
-    examples = _examples(model, mixed, order if config.borrowed_weight else None)
+    examples = _examples(model, mixed, config, order)
+    examples = [e.with_the_hardest(model) for e in examples]
     yield from _train(model, examples, config, config.heldout_epochs, config.learning_rate / 2, order)
 
 
@@ -266,39 +272,56 @@ class _Example:
 
     ranking: RankedResponses
     prompt: list[int]
-    responses: list[list[int]]  # the K of the ranking, and a borrowed one where there is one
-    logprobs: Tensor  # (K or K+1, R) of the reference, which never changes
-    states: Tensor  # (K or K+1, hidden) likewise, the mean of each response
+    responses: list[list[int]]  # the K of the ranking, and B borrowed ones behind them
+    logprobs: Tensor  # (K+B, R) of the reference, which never changes
+    states: Tensor  # (K+B, hidden) likewise, the mean of each response
+
+    def only(self, rows: list[int]) -> "_Example":
+        """The same with some of the responses."""
+        responses = [self.responses[row] for row in rows]
+        width = max(map(len, responses))
+        return replace(
+            self, responses=responses, logprobs=self.logprobs[rows, :width], states=self.states[rows]
+        )
+
+    def with_the_hardest(self, model: RewardModel) -> "_Example":
+        """Of what is borrowed, only the one that the probe likes best."""
+        own = len(self.ranking.ranks)
+        if len(self.responses) <= own + 1:
+            return self
+        liked = self.states[own:] @ model.probe + model.likelihood(self.logprobs[own:])
+        return self.only([*range(own), own + int(liked.argmax())])
 
 
 def _examples(
-    model: RewardModel, rankings: Sequence[RankedResponses], order: random.Random | None
+    model: RewardModel, rankings: Sequence[RankedResponses], config: RewardModelConfig, order: random.Random
 ) -> list[_Example]:
-    """order: what to draw borrowed responses with; None: borrow none."""
+    """order: what to draw borrowed responses with."""
     encoded = [encode_ranking(model, ranking) for ranking in rankings]
-    sources = borrow(rankings, order) if order else [None] * len(rankings)
     with model.family.use("reference") as reference:
         context = getattr(reference.config, "max_position_embeddings", None) or math.inf
-    responses = []
-    for number, (prompt, own) in enumerate(encoded):
-        source = sources[number]
-        borrowed = [encoded[source[0]][1][source[1]]] if source else []
-        if borrowed and len(prompt) + len(borrowed[0]) > context:  # written behind a shorter prompt
-            sources[number], borrowed = None, []
-        responses.append([*own, *borrowed])
-    prompts = [prompt for (prompt, _), texts in zip(encoded, responses, strict=True) for _ in texts]
-    seen = logprobs_and_states(model.family, "reference", prompts, [r for texts in responses for r in texts])
-    logprobs, states = (whole.split([len(texts) for texts in responses]) for whole in seen)
-    examples = []
-    for number, (ranking, (prompt, own), source) in enumerate(zip(rankings, encoded, sources, strict=True)):
-        texts = responses[number]
-        if source and not out_of_place(there=logprobs[source[0]][source[1]], here=logprobs[number][-1]):
-            texts = own
-        rows, width = len(texts), max(map(len, texts))
-        examples.append(
-            _Example(ranking, prompt, texts, logprobs[number][:rows, :width], states[number][:rows])
-        )
-    return examples
+    sources = borrow(rankings, order, config.borrow_from if config.borrowed_weight else 0)
+    texts_of = []
+    for number, (prompt, responses) in enumerate(encoded):
+        # what was written behind a shorter prompt may have no room here
+        fits = [(i, j) for i, j in sources[number] if len(prompt) + len(encoded[i][1][j]) <= context]
+        sources[number] = fits
+        texts = [*responses, *(encoded[i][1][j] for i, j in fits)]
+        texts_of.append((prompt, texts))
+    prompts = [prompt for prompt, texts in texts_of for _ in texts]
+    seen = logprobs_and_states(
+        model.family, "reference", prompts, [r for _, texts in texts_of for r in texts]
+    )
+    logprobs, states = (whole.split([len(texts) for _, texts in texts_of]) for whole in seen)
+    found = []
+    for number, (ranking, (prompt, texts)) in enumerate(zip(rankings, texts_of, strict=True)):
+        own = len(ranking.ranks)
+        rows = list(range(own))
+        for row, (i, j) in enumerate(sources[number], start=own):
+            if out_of_place(there=logprobs[i][j], here=logprobs[number][row]):
+                rows.append(row)
+        found.append(_Example(ranking, prompt, texts, logprobs[number], states[number]).only(rows))
+    return found
 
 
 def _steps(by_prompt: dict[str, list[_Example]], size: int, order: random.Random) -> Iterator[list[_Example]]:

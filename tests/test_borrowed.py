@@ -29,17 +29,25 @@ def test_borrowed_is_what_was_chosen_for_another_prompt():
     ]
     seen = [set() for _ in rankings]
     for seed in range(200):
-        for number, source in enumerate(borrow(rankings, random.Random(seed))):
-            seen[number].add(source)
+        for number, sources in enumerate(borrow(rankings, random.Random(seed), 2)):
+            assert len(sources) <= 2
+            seen[number].update(sources)
     p, q = {(0, 1), (1, 0)}, {(2, 0), (3, 1)}
-    assert seen == [q | {None}, q | {None}, p | {None}, p - {(0, 1)} | {None}, {None}]
-    assert borrow([], random.Random(0)) == []
+    assert seen == [q, q, p, p - {(0, 1)}, set()]
+    assert borrow(rankings, random.Random(0), 0) == [[]] * 5
+    assert borrow([], random.Random(0), 2) == []
 
 
 def test_a_text_shown_twice_is_borrowed_as_the_one_that_ended():
     cut = RankedResponses("p", ("a", "a", "b"), (1, 1, 2), (False, True, True))
     whole = RankedResponses("q", ("c", "d"), (1, 2))
-    assert {borrow([whole, cut], random.Random(seed))[0] for seed in range(20)} == {(1, 1), None}
+    assert {s for seed in range(20) for s in borrow([whole, cut], random.Random(seed), 9)[0]} == {(1, 1)}
+
+
+def test_a_text_chosen_for_several_prompts_is_borrowed_once():
+    same = [RankedResponses(prompt, ("a", "b"), (1, 2)) for prompt in "pqr"]
+    asked = RankedResponses("s", ("c", "d"), (1, 2))
+    assert {len(borrow([asked, *same], random.Random(seed), 9)[0]) for seed in range(20)} == {1}
 
 
 def test_the_loss_holds_it_against_those_ranked_first():
@@ -51,6 +59,8 @@ def test_the_loss_holds_it_against_those_ranked_first():
     assert scores.grad[1] == 0
     assert scores.grad[3] > 0 > scores.grad[0]
     assert borrowed_loss(ranking, scores[:3]) == 0
+    two = torch.cat([scores, torch.tensor([-99.0])])  # another that rivals nobody
+    assert borrowed_loss(ranking, two).item() == pytest.approx(loss.item() / 2)
 
 
 def test_nothing_is_borrowed_that_has_no_room_behind_the_prompt(tiny_model, monkeypatch):
@@ -59,8 +69,24 @@ def test_nothing_is_borrowed_that_has_no_room_behind_the_prompt(tiny_model, monk
     short = RankedResponses("q", ("x" * 100, "y"), (1, 2))
     for length, loans in ((380, {2, 3}), (420, {2})):
         ranked = [RankedResponses("p" * length, ("a", "b"), (1, 2)), short]
-        drawn = [reward_model._examples(model, ranked, random.Random(seed))[0] for seed in range(20)]
+        config = RewardModelConfig(borrow_from=1)
+        drawn = [reward_model._examples(model, ranked, config, random.Random(seed))[0] for seed in range(20)]
         assert {len(example.responses) for example in drawn} == loans
+
+
+def test_of_what_is_drawn_the_one_is_borrowed_that_the_probe_likes_best(tiny_model):
+    model = RewardModel(load_family(tiny_model, tuning="full", device="cpu"))
+    model.probe[5] = 1.0
+    ranking = RankedResponses("p", ("a", "b"), (1, 2))
+    states = torch.zeros(5, model.family.hidden_size)
+    states[:, 5] = torch.tensor([9.0, 0.0, 1.0, 3.0, 2.0])
+    drawn = reward_model._Example(ranking, [7], [[1], [2], [3, 4, 5], [6, 7], [8]], -torch.ones(5, 3), states)
+    kept = drawn.with_the_hardest(model)
+    assert kept.responses == [[1], [2], [6, 7]]
+    assert kept.logprobs.shape == (3, 2)
+    assert kept.states[:, 5].tolist() == [9, 0, 3]
+    alone = drawn.only([0, 1])
+    assert alone.with_the_hardest(model) is alone
 
 
 @pytest.fixture(scope="module")
