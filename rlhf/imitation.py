@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rlhf.batching import by_length, endless, pad
+from rlhf.batching import endless
 from rlhf.functional import imitation_loss
 from rlhf.likelihood import response_logprobs, token_logprobs_at
 from rlhf.models import Family
@@ -62,9 +62,8 @@ def imitate(
     """
     tokens = sum(len(c.response) for c in chosen)
     total = 0.0
-    for rows in by_length([len(c.prompt) + len(c.response) for c in chosen], family.token_budget):
+    for rows, batch in family.batches([c.prompt for c in chosen], [c.response for c in chosen]):
         part = [chosen[i] for i in rows]
-        batch = pad([c.prompt for c in part], [c.response for c in part], family.pad_id, family.device)
         with torch.no_grad():
             expected = value_function(batch)[:, 0]  # before the first token
         scores, ref_logprobs = torch.tensor([(c.score, c.ref_logprob) for c in part], device=family.device).T

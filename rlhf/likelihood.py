@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf import functional as f
-from rlhf.batching import Padded, by_length, pad
+from rlhf.batching import Padded
 from rlhf.models import Family
 
 
@@ -62,9 +62,7 @@ def logprobs_and_states(
     """What `token_logprobs` gives (N, R), and the mean hidden state of each response (N, hidden)."""
     logprobs = torch.zeros(len(responses), max(len(r) for r in responses))
     states = torch.zeros(len(responses), family.hidden_size)
-    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
-    for rows in by_length(lengths, family.token_budget):
-        batch = pad([prompts[i] for i in rows], [responses[i] for i in rows], family.pad_id, family.device)
+    for rows, batch in family.batches(prompts, responses):
         with family.use(role) as model:
             hidden, logits = response_states(model, batch)
         found = f.logprobs_of(logits, batch.tokens, 1.0) * batch.mask
@@ -91,9 +89,7 @@ def token_logprobs_at(
     """The same at several temperatures, from one pass through the model: (N, R) for each."""
     shape = len(responses), max(len(r) for r in responses)
     found = [torch.zeros(shape) for _ in temperatures]
-    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
-    for rows in by_length(lengths, family.token_budget):
-        batch = pad([prompts[i] for i in rows], [responses[i] for i in rows], family.pad_id, family.device)
+    for rows, batch in family.batches(prompts, responses):
         with family.use(role) as model:
             logits = _response_logits(model, batch)
         for whole, temperature in zip(found, temperatures, strict=True):

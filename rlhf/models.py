@@ -11,7 +11,7 @@ and neither knows nor cares which one it has. Dropout is off everywhere: PPO's f
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from rlhf.batching import Padded, by_length, pad
 from rlhf.config import STARTER
 
 FULL_BELOW = 50_000_000  # parameters; `--tuning auto` trains smaller models in full
@@ -142,6 +143,17 @@ class Family:
     def _autocast(self):
         # bf16 products on CUDA; weights under training stay float32. CPUs without bf16 units lose by it.
         return torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
+
+    def batches(
+        self, prompts: Sequence[list[int]], responses: Sequence[list[int]]
+    ) -> Iterator[tuple[list[int], Padded]]:
+        """All of them in batches of the token budget, each with the rows that are in it."""
+        lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+        for rows in by_length(lengths, self.token_budget):
+            yield (
+                rows,
+                pad([prompts[i] for i in rows], [responses[i] for i in rows], self.pad_id, self.device),
+            )
 
     def learning_rate(self, at_width_256: float) -> float:
         """A rate for this model: wider ones want smaller steps (Adam's rate goes with 1 / width: Yang 2022,

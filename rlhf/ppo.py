@@ -52,7 +52,7 @@ import torch
 from torch import Tensor, nn
 
 from rlhf import functional as f
-from rlhf.batching import Padded, by_length, endless, pad
+from rlhf.batching import Padded, endless, pad
 from rlhf.config import setting
 from rlhf.generate import Sample, SamplingConfig, sample
 from rlhf.imitation import Chosen, Pair, imitate, scored_chosen
@@ -187,9 +187,7 @@ def rollout(
     shape = (len(responses), max(len(r) for r in responses))
     mask = torch.arange(shape[1]) < torch.tensor([len(r) for r in responses]).unsqueeze(1)
     logprobs, values, entropy = (torch.zeros(shape) for _ in range(3))
-    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
-    for rows in by_length(lengths, family.token_budget):
-        batch = pad([prompts[i] for i in rows], [responses[i] for i in rows], family.pad_id, family.device)
+    for rows, batch in family.batches(prompts, responses):
         columns = batch.tokens.shape[1]
         own, own_entropy = response_logprobs(family, "policy", batch, temperature, entropy=True)
         for whole, part in (
@@ -400,14 +398,11 @@ def _step(
     family, value_function = learner.family, learner.value_function
     learner.policy_optimizer.zero_grad(set_to_none=True)
     learner.value_optimizer.zero_grad(set_to_none=True)
-    lengths = [len(data.prompts[i]) + len(data.responses[i]) for i in rows]
-    tokens = sum(len(data.responses[i]) for i in rows)
+    prompts, responses = [data.prompts[i] for i in rows], [data.responses[i] for i in rows]
+    tokens = sum(map(len, responses))
     total: dict[str, float] = {}
-    for picked in by_length(lengths, family.token_budget):
+    for picked, batch in family.batches(prompts, responses):
         part = [rows[i] for i in picked]
-        batch = pad(
-            [data.prompts[i] for i in part], [data.responses[i] for i in part], family.pad_id, family.device
-        )
         columns = batch.tokens.shape[1]
         old_logprobs, old_values, advantage, target = (
             t[part, :columns].to(family.device) for t in (data.logprobs, data.values, advantages, returns)
@@ -568,9 +563,7 @@ def measure_kl(
 ) -> float:
     """Mean KL of a role against the reference over responses it sampled, in nats per response (k1)."""
     total = 0.0
-    lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
-    for rows in by_length(lengths, family.token_budget):
-        batch = pad([prompts[i] for i in rows], [responses[i] for i in rows], family.pad_id, family.device)
+    for _, batch in family.batches(prompts, responses):
         own, _ = response_logprobs(family, role, batch, config.sampling.temperature)
         reference, _ = response_logprobs(family, "reference", batch, config.sampling.temperature)
         total += float((f.kl_k1(own, reference) * batch.mask).sum())

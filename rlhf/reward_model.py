@@ -39,7 +39,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from data.preferences import RankedResponses
-from rlhf.batching import by_length, pad
 from rlhf.borrowed import borrow, borrowed_loss, out_of_place
 from rlhf.config import setting
 from rlhf.functional import logprobs_of, ranking_losses
@@ -113,10 +112,8 @@ class RewardModel:
         already when training, so that backward sees the right adapter.
         """
         family, device = self.family, self.family.device
-        lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
         parts, ratios, order = [], [], []
-        for rows in by_length(lengths, family.token_budget):
-            batch = pad([prompts[i] for i in rows], [responses[i] for i in rows], family.pad_id, device)
+        for rows, batch in family.batches(prompts, responses):
             with family.use("reward") as model:
                 hidden, logits = response_states(model, batch)
             logprobs = logprobs_of(logits, batch.tokens, temperature=1.0)
