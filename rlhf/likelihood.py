@@ -8,7 +8,8 @@ from transformers import PreTrainedModel
 
 from rlhf import functional as f
 from rlhf.batching import Padded
-from rlhf.models import Family
+from rlhf.models import Family, listen, states_at
+from rlhf.pooled import POOLS, pool
 
 
 def response_logprobs(
@@ -35,40 +36,29 @@ def _response_logits(model: PreTrainedModel, batch: Padded) -> Tensor:
 
 
 def response_states(model: PreTrainedModel, batch: Padded) -> tuple[Tensor, Tensor]:
-    """From one pass: the last hidden state of each response token (B, R, hidden) in float32, and the logits
-    that predict it (B, R, V).
+    """From one pass: the state of each response token (B, R, hidden), which `models.listen` hears, and the
+    logits that predict it (B, R, V).
     """
-    seen: list[Tensor] = []
-    trunk = model.get_decoder()  # what the LM head calls; OPT's passes `base_model` by
-    hook = trunk.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0]))
-    try:
+    with listen(model) as heard:
         logits = _response_logits(model, batch)
-    finally:
-        hook.remove()
     own = (batch.positions + 1).clamp(max=batch.ids.shape[1] - 1)
-    return seen[0].float().gather(1, own.unsqueeze(-1).expand(-1, -1, seen[0].shape[-1])), logits
-
-
-def mean_state(states: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the tokens of a response: (B, R, hidden), (B, R) -> (B, hidden)."""
-    mask = mask.unsqueeze(-1)
-    return (states * mask).sum(1) / mask.sum(1)
+    return states_at(heard[0], own), logits
 
 
 @torch.no_grad()
-def logprobs_and_states(
+def logprobs_and_pools(
     family: Family, role: str, prompts: Sequence[list[int]], responses: Sequence[list[int]]
 ) -> tuple[Tensor, Tensor]:
-    """What `token_logprobs` gives (N, R), and the mean hidden state of each response (N, hidden)."""
+    """What `token_logprobs` gives (N, R), and the pooled states of each response (N, 3 hidden)."""
     logprobs = torch.zeros(len(responses), max(len(r) for r in responses))
-    states = torch.zeros(len(responses), family.hidden_size)
+    pools = torch.zeros(len(responses), POOLS * family.hidden_size)
     for rows, batch in family.batches(prompts, responses):
         with family.use(role) as model:
-            hidden, logits = response_states(model, batch)
+            states, logits = response_states(model, batch)
         found = f.logprobs_of(logits, batch.tokens, 1.0) * batch.mask
         logprobs[rows, : found.shape[1]] = found.cpu()
-        states[rows] = mean_state(hidden, batch.mask).cpu()
-    return logprobs, states
+        pools[rows] = pool(states, batch.mask).cpu()
+    return logprobs, pools
 
 
 def token_logprobs(

@@ -29,6 +29,7 @@ from transformers import (
 
 from rlhf.batching import Padded, by_length, pad
 from rlhf.config import STARTER
+from rlhf.pooled import PooledHead
 
 FULL_BELOW = 50_000_000  # parameters; `--tuning auto` trains smaller models in full
 ROLES = ("policy", "published", "viewer", "reward", "value")  # beside the reference
@@ -161,17 +162,9 @@ class Family:
         """
         return at_width_256 * 256 / self.hidden_size * (3 if self.kind == "lora" else 1)
 
-    def apply_head(self, head: nn.Linear, hidden: Tensor) -> Tensor:
-        """Scalar of each hidden state (..., hidden) -> (...), in float32 even where the trunk is bf16."""
-        with torch.autocast(self.device.type, enabled=False):
-            return head(hidden.float()).squeeze(-1)
-
-    def new_head(self) -> nn.Linear:
-        """Scalar head for a reward or value role; std 1/sqrt(d+1) (LHP, Ziegler 2019)."""
-        head = nn.Linear(self.hidden_size, 1)
-        nn.init.normal_(head.weight, std=(self.hidden_size + 1) ** -0.5)
-        nn.init.zeros_(head.bias)
-        return head.to(self.device)
+    def new_head(self) -> PooledHead:
+        """Head of a reward or value role."""
+        return PooledHead(self.hidden_size).to(self.device)
 
 
 class FullFamily(Family):
@@ -295,6 +288,34 @@ def load_family(model: str, *, tuning: str = "auto", device: str = "auto", lora_
     return LoraFamily(load_causal_lm(path, where, frozen_dtype(where)), tokenizer, where, lora_rank)
 
 
+@contextmanager
+def listen(model: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """Hears the hidden states (B, T, hidden) at three quarters of the depth in every pass made inside.
+
+    Why there: `pooled`.
+    """
+    trunk = model.get_decoder()  # what the LM head calls; OPT's passes `base_model` by
+    depth = model.config.get_text_config().num_hidden_layers
+    layers = next(m for m in trunk.modules() if isinstance(m, nn.ModuleList) and len(m) == depth)
+    heard: list[Tensor] = []
+
+    def hear(_module, _inputs, output):
+        heard.append((output if isinstance(output, Tensor) else output[0]).float())
+
+    hook = layers[max(1, round(0.75 * depth)) - 1].register_forward_hook(hear)
+    try:
+        yield heard
+    finally:
+        hook.remove()
+
+
 def hidden_states(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """The trunk's last hidden states, without the LM head: (B, T) -> (B, T, hidden), float32."""
-    return model.get_decoder()(input_ids=ids, use_cache=False)[0].float()
+    """The states that `listen` hears in a pass without the LM head: (B, T) -> (B, T, hidden), float32."""
+    with listen(model) as heard:
+        model.get_decoder()(input_ids=ids, use_cache=False)
+    return heard[0]
+
+
+def states_at(states: Tensor, positions: Tensor) -> Tensor:
+    """(B, T, hidden), (B, R) -> (B, R, hidden)."""
+    return states.gather(1, positions.unsqueeze(-1).expand(-1, -1, states.shape[-1]))

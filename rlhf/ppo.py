@@ -58,7 +58,8 @@ from rlhf.generate import Sample, SamplingConfig, sample
 from rlhf.imitation import Chosen, Pair, imitate, scored_chosen
 from rlhf.likelihood import response_logprobs, token_logprobs_at
 from rlhf.logit_scale import LogitScale, logit_gains
-from rlhf.models import Family, hidden_states
+from rlhf.models import Family, hidden_states, states_at
+from rlhf.pooled import pool_so_far
 from rlhf.reward_model import RewardModel
 
 
@@ -144,8 +145,9 @@ class ValueFunction:
         self.family.copy("reward", "value")
         self.head = self.family.new_head()
         with torch.no_grad():  # fold the normalisation in: values live on the scale of normalised scores
-            self.head.weight.copy_(reward_model.head.weight / reward_model.std)
-            self.head.bias.copy_((reward_model.head.bias - reward_model.mean) / reward_model.std)
+            self.head.load_state_dict(reward_model.head.state_dict())
+            self.head.linear.weight /= reward_model.std
+            self.head.linear.bias.sub_(reward_model.mean).div_(reward_model.std)
 
     def parameters(self) -> list[nn.Parameter]:
         return [*self.family.parameters("value"), *self.head.parameters()]
@@ -153,9 +155,8 @@ class ValueFunction:
     def __call__(self, batch: Padded) -> Tensor:
         """Values before each response token (B, R); call inside `family.use("value")` when training."""
         with self.family.use("value") as model:
-            hidden = hidden_states(model, batch.ids)
-        index = batch.positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-        return self.family.apply_head(self.head, hidden.gather(1, index))
+            states = states_at(hidden_states(model, batch.ids), batch.positions)
+        return self.head(pool_so_far(states))  # the prompt's end, and the response before each token
 
 
 @torch.no_grad()

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-RIDGE = 4e-3  # on all weights; states of any width have a total variance of 1, so it means the same for all
+from rlhf.pooled import PooledHead
+
+RIDGE = 2e-3  # on all weights, which see features with a total variance of 1 whatever their width
 
 
 class LikelihoodTerm:
@@ -45,20 +47,18 @@ class LikelihoodTerm:
 
 
 def fit_probe(
-    logprobs: Sequence[Tensor], states: Tensor, losses: Callable[[Tensor], Tensor]
-) -> tuple[LikelihoodTerm, Tensor]:
-    """The weights that explain rankings best -> those of the likelihood, and those of a head (hidden,).
+    head: PooledHead, logprobs: Sequence[Tensor], pooled: Tensor, losses: Callable[[Tensor], Tensor]
+) -> LikelihoodTerm:
+    """The weights that explain rankings best: those of the likelihood are returned, the rest is the head's.
 
-    logprobs: (K, R) of each ranking's responses. states: (N, hidden), the mean hidden states of all of them.
+    logprobs: (K, R) of each ranking's responses. pooled: (N, 3 hidden) of all of them.
     losses: from N scores the loss of each ranking. A convex problem if they are, solved to its end. The weak
     ridge keeps the weights finite where the rankings can be explained without a fault, and near 0 where there
     is nothing to explain.
     """
     features = torch.cat([LikelihoodTerm.features(own) for own in logprobs])
     mean, std = features.mean(0), features.std(0).clamp(min=1e-6)
-    hidden = states - states.mean(0)
-    spread = hidden.pow(2).sum(1).mean().sqrt().clamp(min=1e-6)
-    known = torch.cat([(features - mean) / std, hidden / spread], dim=1)
+    known = torch.cat([(features - mean) / std, head.standardise_on(pooled)], dim=1)
     weights = torch.zeros(known.shape[1], requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
 
@@ -69,5 +69,6 @@ def fit_probe(
         return value
 
     optimizer.step(loss)
-    found = weights.detach()
-    return LikelihoodTerm(found[:2], mean, std), found[2:] / spread
+    with torch.no_grad():
+        head.linear.weight.copy_(weights[2:])
+    return LikelihoodTerm(weights.detach()[:2], mean, std)

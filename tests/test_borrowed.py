@@ -76,15 +76,15 @@ def test_nothing_is_borrowed_that_has_no_room_behind_the_prompt(tiny_model, monk
 
 def test_of_what_is_drawn_the_one_is_borrowed_that_the_probe_likes_best(tiny_model):
     model = RewardModel(load_family(tiny_model, tuning="full", device="cpu"))
-    model.probe[5] = 1.0
+    model.probe.linear.weight.data[0, 5] = 1.0
     ranking = RankedResponses("p", ("a", "b"), (1, 2))
-    states = torch.zeros(5, model.family.hidden_size)
-    states[:, 5] = torch.tensor([9.0, 0.0, 1.0, 3.0, 2.0])
-    drawn = reward_model._Example(ranking, [7], [[1], [2], [3, 4, 5], [6, 7], [8]], -torch.ones(5, 3), states)
+    pooled = torch.zeros(5, 3 * model.family.hidden_size)
+    pooled[:, 5] = torch.tensor([9.0, 0.0, 1.0, 3.0, 2.0])
+    drawn = reward_model._Example(ranking, [7], [[1], [2], [3, 4, 5], [6, 7], [8]], -torch.ones(5, 3), pooled)
     kept = drawn.with_the_hardest(model)
     assert kept.responses == [[1], [2], [6, 7]]
     assert kept.logprobs.shape == (3, 2)
-    assert kept.states[:, 5].tolist() == [9, 0, 3]
+    assert kept.pooled[:, 5].tolist() == [9, 0, 3]
     alone = drawn.only([0, 1])
     assert alone.with_the_hardest(model) is alone
 

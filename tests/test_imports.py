@@ -31,6 +31,7 @@ LEVELS = {
     "labeling.store": 1,
     "rlhf.generate": 1,
     "rlhf.likelihood": 1,
+    "rlhf.pooled": 0,
     "rlhf.probe": 0,
     "rlhf.reward_model": 1,
     "rlhf.checkpoint": 1,

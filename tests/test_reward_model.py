@@ -84,7 +84,6 @@ def test_a_taste_for_what_the_reference_is_sure_of_is_found_without_touching_the
     family = load_family(tiny_model, tuning="full", device="cpu")
     model = RewardModel(family)
     model.reset(0)
-    torch.nn.init.zeros_(model.head.weight)
     assert list(train_reward_model(model, guesses(family, 40), RewardModelConfig(epochs=0), 0)) == []
     assert model.likelihood.weights[0] > 1
     assert measure_accuracy(model, guesses(family, 20, start=100)).accuracy > 0.95
@@ -103,10 +102,11 @@ def test_where_likelihood_says_nothing_its_weights_stay_near_zero(tiny_model):
     assert model.likelihood.weights.abs().max() < 0.35
 
 
-def test_a_folder_of_another_version_is_refused_and_changes_nothing(trained, tiny_model, tmp_path):
+@pytest.mark.parametrize("without", ["log_ratio", "head.scale"])
+def test_a_folder_of_another_version_is_refused_and_changes_nothing(trained, tiny_model, tmp_path, without):
     trained.save(tmp_path / "reward")
     file = tmp_path / "reward" / "reward_head.safetensors"
-    save_file({k: v for k, v in load_file(file).items() if k != "log_ratio"}, file)
+    save_file({k: v for k, v in load_file(file).items() if k != without}, file)
     again = RewardModel(load_family(tiny_model, tuning="full", device="cpu"))
     before = again.score_texts(["p"], ["a response"])
     with pytest.raises(ValueError, match="the next round makes a new one"):
@@ -124,8 +124,9 @@ def test_the_trunks_score_is_the_heads_and_the_log_ratio_of_each_token(trained):
     assert ratios.abs().max() > 0.01  # the trunk has learned something
     for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         with family.use("reward") as model:
-            hidden = hidden_states(model, torch.tensor([[*prompt, *response]]))[0, len(prompt) :]
-        expected = trained.head(hidden.mean(0)).item() + ratios[row].sum().item()
+            states = hidden_states(model, torch.tensor([[*prompt, *response]]))[0, len(prompt) :]
+        pooled = torch.cat([states.max(0).values, states.min(0).values, states.sum(0)])
+        expected = trained.head(pooled).item() + ratios[row].sum().item()
         assert scores[row].item() == pytest.approx(expected, abs=1e-4)
 
 

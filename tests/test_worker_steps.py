@@ -225,7 +225,7 @@ def test_scores_are_there_after_a_round_that_ended_without_a_policy(start, monke
     worker = start()
     publish(worker)
     worker.viewer.scores_ready = True
-    head = worker.reward_model.head.weight.clone()
+    head = worker.reward_model.head.linear.weight.clone()
 
     def run_round(*_):
         worker.reward_model.reset(99)
@@ -240,7 +240,7 @@ def test_scores_are_there_after_a_round_that_ended_without_a_policy(start, monke
     worker.begin_round()
     assert worker.store.round(2).state in ("rejected", "failed", "stopped")
     assert worker.viewer.scores_ready
-    assert worker.reward_model.head.weight.equal(head)
+    assert worker.reward_model.head.linear.weight.equal(head)
 
 
 def test_a_policy_whose_reward_model_is_of_another_version_goes_on_without_scores(start, capsys):
