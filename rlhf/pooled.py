@@ -17,9 +17,9 @@ with 10 % noise, each the better of two ridges:
 | largest, least and sum | .844 | .864 | .926 | .923 |
 
 With the trunk trained, 200 rankings of each of two runs, same prompts: .834 with the mean of the last layer,
-.872 with all three (and 3e-4 instead of 8e-4 as the rate). A polite response was scored above one that was
-plain and else equal in .77 of pairs, now in .88. Win rate after three rounds of 200 `helpful` rankings in all,
-640 held-out prompts, seeds 20 and 21: .675 and .801, now .804 and .852.
+.872 with all three (and 3e-4 instead of 8e-4 as the rate). A polite response was scored above a plain one,
+else equal, in .77 of pairs, now in .88. Win rate after three rounds of 200 `helpful` rankings in all, 640
+held-out prompts, seeds 20 and 21: .675 and .801, now .804 and .852; seed 22, only now: .834.
 """
 
 import torch
