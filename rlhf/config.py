@@ -38,7 +38,7 @@ class WorkerConfig:
     temperature: float = setting(0.8, "Sampling temperature, for tasks and for PPO rollouts alike.")
     max_new_tokens: int = setting(96, "Longest response, in tokens.")
     max_prompt_tokens: int = setting(512, "Longer prompts are refused when they are read.")
-    ppo_updates: int = setting(16, "PPO updates per round, at most.")
+    ppo_updates: int = setting(12, "PPO updates per round, at most.")
     ppo_episodes: int = setting(64, "Responses sampled per PPO update.")
     kl_coef: float = setting(0.1, "Coefficient of the KL penalty against the SFT reference.")
     kl_limit: float = setting(10.0, "KL in nats per response beyond which PPO takes the policy back.")

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace, seed: int, run_dir: Path) -> dict:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    begun = time.monotonic()
+    begun, stolen = time.monotonic(), stolen_seconds()
     options = ["--port", str(port), "--run-dir", str(run_dir), "--seed", str(seed), *arguments.server]
     server = subprocess.Popen([*APP, *options], cwd=ROOT)
     try:
@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace, seed: int, run_dir: Path) -> dict:
         subprocess.run([*APP, "simulate", *options], cwd=ROOT, check=True)
         status = wait(url, at_rest, 1800)
         seconds = time.monotonic() - begun
+        stolen = stolen_seconds() - stolen
         worker = next(p for p in psutil.Process(server.pid).children() if "rlhf.worker" in p.cmdline())
         memory = {
             "web_mb": round(psutil.Process(server.pid).memory_info().rss / 1e6),
@@ -55,6 +56,7 @@ def run(arguments: argparse.Namespace, seed: int, run_dir: Path) -> dict:
     return figures | memory | {
         "seed": seed,
         "seconds": round(seconds),
+        "stolen_seconds": round(stolen),
         "first_policy_seconds": round(first, 1),
         "policy_version": status["policy_version"],
         "rounds": (status["last_round"] or {}).get("id", 0),
@@ -66,6 +68,11 @@ def peak_mb(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
     return round(int(kilobytes) * 1024 / 1e6)
+
+
+def stolen_seconds() -> float:
+    """What a virtual machine's host has withheld from each core so far; 0 where that is not known."""
+    return getattr(psutil.cpu_times(), "steal", 0.0) / (psutil.cpu_count() or 1)
 
 
 def at_rest(status: dict) -> bool:
@@ -97,7 +104,8 @@ def line(result: dict) -> str:
         f"reference against itself {result['self_win_rate']:.3f}, KL {result['kl']:.1f}, "
         f"length {result['length_before']:.1f} to {result['length_after']:.1f} tokens, "
         f"length-controlled {result['length_controlled_win_rate'] or float('nan'):.3f}, "
-        f"policy {result['policy_version']} after {result['rounds']} rounds, {result['seconds']} s, "
+        f"policy {result['policy_version']} after {result['rounds']} rounds, "
+        f"{result['seconds']} s of which the host withheld {result['stolen_seconds']}, "
         f"web {result['web_mb']} MB, worker {result['worker_mb']} MB at most"
     )
 
