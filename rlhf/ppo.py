@@ -18,7 +18,7 @@ with PPO"), with these choices:
    in all, on 640 held-out prompts, with a reward model close to today's: chosen on one or two runs each,
    whose intervals (+-.03) overlap between neighbours. 0.1 and 0.05 again with `pooled` heads, seeds 20, 21,
    22: .804, .852, .834 and .777, .869, .859. Rounds of 16 updates won .865, .885, .818 (200 prompts, seeds 3,
-   4, 5), rounds of 12 .855, .840, .838: the time is better spent on the next rankings.
+   4, 5), rounds of 12 .855, .840, .838 in less time.
 6. What is judged and kept is a moving average of the policy's weights, not the policy of the moment
    (Polyak 1992; for RLHF, Ramé 2024, "WARP"): updates of 64 responses wander, and the average keeps what they
    have in common. Win rate after three rounds of 200 `helpful` rankings in all, 300 held-out prompts, seeds 0
