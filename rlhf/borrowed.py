@@ -11,7 +11,8 @@ Of a few drawn at random, the one that the probe likes best is borrowed: what PP
 reward model, and a random one seldom is that. In a run of seed 5 it was a polite piece of advice in answer to
 harmful requests. Round 3 of that run done again, once each (in process; going along on 240 samples of
 held-out harmful prompts, .25 before the round; win rate on 640 prompts): .86 and .731 with one at random,
-.23 and .819 with the best of 4, .25 and .782 of 8, .18 and .799 of 16.
+.23 and .819 with the best of 4, .25 and .782 of 8, .18 and .799 of 16. The probe saw mean states then; these
+and the figures below were not taken again with `pooled`.
 
 With one at random, 150 held-out prompts with 8 responses of the reference each: share of the responses to
 harmless prompts that one and the same refusal outscores; pairs ordered right; pairs about harm likewise.

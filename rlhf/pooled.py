@@ -7,7 +7,7 @@ word (Skean 2025, "Layer by Layer: Uncovering Hidden Representations in Language
 
 Measured on the starter, a head alone on the untrained trunk with the two weights of the likelihood: pairs
 ordered right, of 150 held-out prompts with 8 responses of the reference each, mean of three sets of rankings
-with 10 % noise, each the better of two ridges:
+with 10 % noise, each the better of two ridges (1e-3, 4e-3), before each dimension was made to count alike:
 
 | states | 64 `helpful` | 200 `helpful` | 64 `concise` | 64 `verbose` |
 |---|---|---|---|---|

@@ -23,9 +23,8 @@ def test_what_is_pooled_so_far_is_what_the_prefix_alone_pools_to():
 
 
 def test_the_head_sees_each_dimension_alike_and_all_of_them_with_a_variance_of_one():
-    pooled = torch.randn(200, 12, generator=torch.Generator().manual_seed(0)) * 10.0 ** torch.arange(12).sub(
-        6
-    )
+    scales = 10.0 ** torch.arange(12).sub(6)
+    pooled = scales * torch.randn(200, 12, generator=torch.Generator().manual_seed(0))
     seen = PooledHead(4).standardise_on(pooled)
     assert seen.mean(0).abs().max() < 1e-3
     large = seen[:, 6:].var(0, unbiased=False)
