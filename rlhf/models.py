@@ -309,11 +309,13 @@ def listen(model: PreTrainedModel) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-def hidden_states(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """The states that `listen` hears in a pass without the LM head: (B, T) -> (B, T, hidden), float32."""
+def hidden_states(model: PreTrainedModel, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """From one pass without the LM head, (B, T): the states that `listen` hears and those of the last layer,
+    both (B, T, hidden) and float32.
+    """
     with listen(model) as heard:
-        model.get_decoder()(input_ids=ids, use_cache=False)
-    return heard[0]
+        last = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    return heard[0], last.float()
 
 
 def states_at(states: Tensor, positions: Tensor) -> Tensor:

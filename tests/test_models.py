@@ -68,9 +68,11 @@ def test_one_pass_gives_the_trunks_states_and_the_logits(tiny_model, tmp_path, k
     batch = pad([[5, 6, 7], [8]], [[9, 1], [10, 11, 1]], family.pad_id)
     with family.use("reward") as model, torch.no_grad():
         states, logits = response_states(model, batch)
-        trunk = hidden_states(model, batch.ids)
+        middle, last = hidden_states(model, batch.ids)
         whole = model(input_ids=batch.ids).logits
-    assert torch.allclose(states[1], trunk[1, 1:4], atol=1e-5)
+        from_last = model.get_output_embeddings()(last)
+    assert torch.allclose(states[1], middle[1, 1:4], atol=1e-5)
+    assert torch.allclose(from_last, whole, atol=1e-5)
     assert torch.allclose(logits[0, :2], whole[0, 2:4], atol=1e-5)
 
 

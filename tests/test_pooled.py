@@ -50,7 +50,7 @@ def test_the_states_are_those_at_three_quarters_of_the_depth():
     with family.use("reference") as model, torch.no_grad():
         layers = model(input_ids=batch.ids, output_hidden_states=True).hidden_states
         assert len(layers) == 5  # the embeddings and four layers
-        assert torch.allclose(hidden_states(model, batch.ids), layers[3], atol=1e-5)
+        assert torch.allclose(hidden_states(model, batch.ids)[0], layers[3], atol=1e-5)
         states, _ = response_states(model, batch)
     assert torch.allclose(states[0, :2], layers[3][0, 3:5], atol=1e-5)
     assert torch.allclose(states[1], layers[3][1, 1:4], atol=1e-5)

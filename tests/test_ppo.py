@@ -27,6 +27,7 @@ from rlhf.ppo import (
     rollout,
     train_ppo,
     update,
+    warm_up_value,
 )
 from rlhf.probe import LikelihoodTerm
 from rlhf.reward_model import RewardModel, RewardModelConfig, train_reward_model
@@ -94,11 +95,22 @@ def test_the_value_starts_as_what_the_reward_models_head_makes_of_the_text_so_fa
     row = int(data.mask.sum(1).argmax())
     cut = data.responses[row][:-1]
     with family.use("reward") as trunk, torch.no_grad():
-        states = hidden_states(trunk, torch.tensor([[*data.prompts[row], *cut]]))[0]
+        states = hidden_states(trunk, torch.tensor([[*data.prompts[row], *cut]]))[0][0]
         so_far = states[len(data.prompts[row]) - 1 :]  # the prompt's end knows what is asked
         pooled = torch.cat([so_far.max(0).values, so_far.min(0).values, so_far.sum(0)])
         expected = (model.head(pooled) - 0.3) / 2.0
     assert data.values[row, len(cut)].item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+def test_the_value_learns_from_the_last_layer_too(tiny_model):
+    family, model, prompts = setup(tiny_model)
+    learner = Learner.start(family, model, SHORT)
+    ahead = learner.value_function.ahead
+    assert not ahead.weight.any()
+    data = draw(family, model, prompts)
+    warm_up_value(learner, data, replace(SHORT, warmup_epochs=1), random.Random(0))
+    assert ahead.weight.any()
+    assert ahead.bias.any()
 
 
 def test_a_response_without_eos_gets_the_fixed_low_score(tiny_model):
