@@ -7,10 +7,7 @@ with PPO"), with these choices:
 
 1. The value function has a trunk of its own, started from the reward model's (N+ detail 5), so that it
    knows from the first what that trunk makes of a whole response; then it is warmed up on one large rollout.
-   It has two heads, see `ValueFunction`. Win rate after one round of 100 rankings, 640 held-out prompts,
-   seeds 30 and 31, with the first head, the second (on the last layer), and both: `helpful` .674 and .676,
-   .662 and .732, .725 and .698; `concise` .771 and .750, .809 and .748, .802 and .807; `verbose` .823 and
-   .806, .825 and .847, .834 and .822.
+   Its two heads: `value_function`.
 2. Old log-probabilities are computed by the same forward pass as in the update, not taken from the decode
    loop: same positions, same dtype, same temperature. The first ratio is therefore 1, and that is asserted.
 3. A response that did not end with EOS gets a fixed low score (N+ detail 9), so endless responses never pay;
@@ -58,15 +55,15 @@ import torch
 from torch import Tensor, nn
 
 from rlhf import functional as f
-from rlhf.batching import Padded, endless, pad
+from rlhf.batching import endless, pad
 from rlhf.config import setting
 from rlhf.generate import Sample, SamplingConfig, sample
 from rlhf.imitation import Chosen, Pair, imitate, scored_chosen
 from rlhf.likelihood import response_logprobs, token_logprobs_at
 from rlhf.logit_scale import LogitScale, logit_gains
-from rlhf.models import Family, hidden_states, states_at
-from rlhf.pooled import pool_so_far
+from rlhf.models import Family
 from rlhf.reward_model import RewardModel
+from rlhf.value_function import ValueFunction
 
 
 @dataclass(frozen=True)
@@ -141,38 +138,6 @@ class Update:
     step: int  # 1 for the first; 0 is the value function's warm-up
     metrics: dict[str, float]
     stop: str | None = None  # why training ends here, in one sentence
-
-
-class ValueFunction:
-    """What a response will have earned, before each of its tokens: a trunk (the family's 'value' role) and
-    two heads, whose words are added. One hears what has been written so far, as the reward model does, and
-    starts as the reward model's. The other hears the last layer, which is about what comes next; it starts
-    from 0.
-    """
-
-    def __init__(self, reward_model: RewardModel):
-        self.family = reward_model.family
-        self.family.copy("reward", "value")
-        self.so_far = self.family.new_head()
-        with torch.no_grad():  # fold the normalisation in: values live on the scale of normalised scores
-            self.so_far.load_state_dict(reward_model.head.state_dict())
-            self.so_far.linear.weight /= reward_model.std
-            self.so_far.linear.bias.sub_(reward_model.mean).div_(reward_model.std)
-        self.ahead = nn.Linear(self.family.hidden_size, 1, device=self.family.device)
-        nn.init.zeros_(self.ahead.weight)
-        nn.init.zeros_(self.ahead.bias)
-
-    def parameters(self) -> list[nn.Parameter]:
-        return [*self.family.parameters("value"), *self.so_far.parameters(), *self.ahead.parameters()]
-
-    def __call__(self, batch: Padded) -> Tensor:
-        """Values before each response token (B, R); call inside `family.use("value")` when training."""
-        with self.family.use("value") as model:
-            # at a token's position - 1 stand the prompt's end and the response before the token
-            middle, last = (states_at(s, batch.positions) for s in hidden_states(model, batch.ids))
-        with torch.autocast(self.family.device.type, enabled=False):
-            alike = nn.functional.layer_norm(last, last.shape[-1:])  # a rate means the same for any model
-            return self.so_far(pool_so_far(middle)) + self.ahead(alike).squeeze(-1)
 
 
 @torch.no_grad()

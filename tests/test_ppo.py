@@ -21,7 +21,6 @@ from rlhf.ppo import (
     Learner,
     PPOConfig,
     Rollout,
-    ValueFunction,
     evaluate_policy,
     paid_scores,
     rollout,
@@ -31,6 +30,7 @@ from rlhf.ppo import (
 )
 from rlhf.probe import LikelihoodTerm
 from rlhf.reward_model import RewardModel, RewardModelConfig, train_reward_model
+from rlhf.value_function import ValueFunction
 
 # Random weights end a response with probability 1/260 a token, so "half the vocabulary is EOS" stands in for
 # a policy that knows how to stop; what is left is a policy whose length PPO can move.
