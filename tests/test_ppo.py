@@ -164,7 +164,7 @@ def test_the_starter_follows_a_planted_preference_and_its_opposite(tuning, longe
     family = load_family("starter", tuning=tuning, device="cpu", lora_rank=8)
     model, ids, sampling = taste_for_length(family, longest_first)
     config = PPOConfig(
-        updates=8, episodes=32, minibatch=8, warmup_episodes=32, kl_coef=0.02, evaluate_every=4,
+        updates=5, episodes=32, minibatch=8, warmup_episodes=32, kl_coef=0.02, evaluate_every=5,
         sampling=sampling,
     )  # fmt: skip
     family.copy("reference", "policy")
