@@ -356,3 +356,10 @@ def _checked(function: Callable, spec: str) -> Scorer:
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split()).rstrip(".")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+if __name__ == "__main__":  # `python -m data.scorers SPEC`: is it one?
+    try:
+        load_scorer(sys.argv[1])
+    except ValueError as unfit:
+        sys.exit(str(unfit))

@@ -45,7 +45,10 @@ def comparison(result: dict[str, Any]) -> str:
         f"{result['ties']} ties counted half",
         "at equal length": _share(result, "length_controlled_win_rate"),
         f"{before} itself": f"{_share(result, 'self_win_rate')} (sampled twice; how much is chance)",
-        "score": f"{result['score_before']:+.2f} -> {result['score_after']:+.2f}",
+        "score": " -> ".join(
+            "not finite" if result[name] is None else f"{result[name]:+.2f}"
+            for name in ("score_before", "score_after")
+        ),
         "length": f"{result['length_before']:.1f} -> {result['length_after']:.1f} {unit}",
         "KL": "not measured" if result["kl"] is None else f"{result['kl']:.2f} nats from the reference",
     }

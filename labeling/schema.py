@@ -164,7 +164,7 @@ create table samples (                        -- text asked for by the lab, or k
     id integer primary key,
     batch text not null,                      -- one before/after comparison, or 'round-3'
     prompt text not null,
-    policy_version integer not null,          -- -1 is the base model, before SFT
+    policy_version integer not null,          -- -1: the base model, before SFT; -2: not published
     text text not null default '',            -- grows while it is streamed
     score real,                               -- by the newest reward model, null before there is one
     state text not null check (state in ('waiting', 'running', 'done', 'failed')),

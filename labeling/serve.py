@@ -19,10 +19,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Any
 
-from data.scorers import load_scorer
+from data.scorers import BUILT_IN
 from labeling.simulate import SimulateConfig
 from labeling.store import StoreError, open_store
-from labeling.supervisor import Supervisor, child_environment, worker_command
+from labeling.supervisor import MODULE, Supervisor, child_environment, worker_command
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 ANY_ADDRESS = ("0.0.0.0", "::", "")
@@ -181,7 +181,7 @@ def simulation(config: SimulateConfig) -> subprocess.Popen:
         for word in (f"--{name}", str(getattr(config, name)))
     ]
     # They wait while a round trains, as people's pace would: what they rank next is the new policy's.
-    command = [sys.executable, "-m", "app", "simulate", *words, "--wait-for-rounds"]
+    command = [sys.executable, *MODULE, "app", "simulate", *words, "--wait-for-rounds"]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=child_environment())
 
 
@@ -196,7 +196,7 @@ def _simulation_config(config: ServeConfig, url: str, seed: int) -> SimulateConf
     if not config.simulate:
         return None
     try:
-        load_scorer(config.scorer)
+        _check_scorer(config.scorer)
         return SimulateConfig(
             rankings=config.simulate,
             annotators=config.annotators,
@@ -207,6 +207,17 @@ def _simulation_config(config: ServeConfig, url: str, seed: int) -> SimulateConf
         )
     except ValueError as error:
         raise ServeError(str(error)) from error
+
+
+def _check_scorer(spec: str) -> None:
+    """Raises ValueError for what is no scorer. In a process of its own: it may import torch, or crash."""
+    if spec in BUILT_IN:
+        return
+    command = [sys.executable, *MODULE, "data.scorers", spec]
+    done = subprocess.run(command, env=child_environment(), stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise ValueError(said[-1] if said else f"The scorer '{spec}' ended with exit code {done.returncode}.")
 
 
 @contextmanager

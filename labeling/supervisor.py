@@ -26,13 +26,14 @@ HEALTHY_SECONDS = 60.0
 WORKER_NICENESS = 10
 LARGEST_LOG = 20_000_000
 CONFIGURATION_ERROR = 2  # the worker's exit code when asking again would not help
+MODULE = ("-P", "-m")  # run a module of ours; -P: not one of the same name in the current folder
 log = logging.getLogger(__name__)
 
 
 def worker_command(run_dir: Path, config: dict[str, Any]) -> list[str]:
     """How the worker is started."""
     options = ["--run-dir", str(run_dir), "--config", json.dumps(config), "--supervised"]
-    return [sys.executable, "-m", "rlhf.worker", *options]
+    return [sys.executable, *MODULE, "rlhf.worker", *options]
 
 
 def child_environment() -> dict[str, str]:

@@ -59,8 +59,8 @@ class Comparison:
     self_win_rate: float
     self_win_rate_low: float
     self_win_rate_high: float
-    score_before: float
-    score_after: float
+    score_before: float | None  # None when a scorer's number is infinite
+    score_after: float | None
     ties: int
     behaviour_before: dict[str, float]
     behaviour_after: dict[str, float]
@@ -193,8 +193,8 @@ def compare(
         self_win_rate=itself.win_rate,
         self_win_rate_low=itself.low,
         self_win_rate_high=itself.high,
-        score_before=float(np.mean(scores["before"])),
-        score_after=float(np.mean(scores["after"])),
+        score_before=_finite_mean(scores["before"]),
+        score_after=_finite_mean(scores["after"]),
         ties=sum(b == a for b, a in zip(scores["before"], scores["after"], strict=True)),
         behaviour_before=behaviour_shares(prompts, texts["before"], labels) if labels else {},
         behaviour_after=behaviour_shares(prompts, texts["after"], labels) if labels else {},
@@ -213,6 +213,12 @@ def behaviour_shares(prompts: Sequence[str], responses: Sequence[str], labels: L
 def count_words(text: str) -> int:
     """Words as a person counts them: runs of anything that is not white space."""
     return len(text.split())
+
+
+def _finite_mean(scores: Sequence[float]) -> float | None:
+    """None where it is not finite: JSON has no infinity."""
+    mean = math.fsum(scores) / len(scores) if all(map(math.isfinite, scores)) else math.inf
+    return mean if math.isfinite(mean) else None
 
 
 def _outcomes(before_scores: Sequence[float], after_scores: Sequence[float]) -> np.ndarray:

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from rlhf import functional as f
 from rlhf.batching import Padded
-from rlhf.models import Family, listen, states_at
+from rlhf.models import Family, ModelError, listen, states_at
 from rlhf.pooled import POOLS, pool
 
 
@@ -32,6 +32,8 @@ def _response_logits(model: PreTrainedModel, batch: Padded) -> Tensor:
     """Logits that predict each response token (B, R, V); those of the prompt are never computed."""
     first, width = int(batch.positions.min()), batch.ids.shape[1]
     logits = model(input_ids=batch.ids, use_cache=False, logits_to_keep=width - first).logits
+    if logits.shape[1] != width - first:
+        raise ModelError(f"{type(model).__name__} cannot leave out a prompt's logits; use another model.")
     return logits.gather(1, (batch.positions - first).unsqueeze(-1).expand(-1, -1, logits.shape[-1]))
 
 

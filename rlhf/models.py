@@ -83,16 +83,17 @@ def frozen_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
+ANOTHER_MODEL = "give --model a folder made by save_pretrained, a hub id, or leave it out for the starter"
+ANOTHER_COPY = "restore it from a copy, or use another --run-dir"
+
+
 @contextmanager
-def _one_sentence(model: str) -> Iterator[None]:
+def _one_sentence(model: str, way_out: str = ANOTHER_MODEL) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever a broken folder makes a loader raise, people get one sentence
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"Model '{model}' could not be loaded ({first[:200]}); "
-            "give --model a folder made by save_pretrained, a hub id, or leave it out for the starter."
-        ) from error
+        raise ModelError(f"Model '{model}' could not be loaded ({first[:200]}); {way_out}.") from error
 
 
 def pad_id_of(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -131,7 +132,8 @@ class Family:
     def __init__(self, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, device: torch.device):
         self.tokenizer = tokenizer
         self.device = device
-        self.hidden_size = reference.get_input_embeddings().embedding_dim
+        self.hidden_size = reference.config.get_text_config().hidden_size
+        self.output_size = reference.get_output_embeddings().weight.shape[1]  # OPT-350M projects into fewer
         # Padded tokens that go through a model together. A GPU wants many; a core is as fast with few, and
         # batches of few, sorted by length, hold less padding (measured on the starter: 1.3 times as fast).
         self.token_budget = 1024 if device.type == "cpu" else 8192
@@ -209,9 +211,10 @@ class FullFamily(Family):
         self.tokenizer.save_pretrained(folder)
 
     def load(self, role: str, folder: Path) -> None:
-        self._model(role).load_state_dict(
-            load_causal_lm(str(folder), self.device, torch.float32).state_dict()
-        )
+        """Read what `save` wrote. Raises ModelError."""
+        with _one_sentence(str(folder), ANOTHER_COPY):
+            saved = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+            self._model(role).load_state_dict(saved.state_dict())
 
 
 class LoraFamily(Family):
@@ -273,7 +276,9 @@ class LoraFamily(Family):
         self.tokenizer.save_pretrained(folder)
 
     def load(self, role: str, folder: Path) -> None:
-        self.set_state(role, load_peft_weights(str(folder), device=str(self.device)))
+        """Read what `save` wrote. Raises ModelError."""
+        with _one_sentence(str(folder), ANOTHER_COPY):
+            self.set_state(role, load_peft_weights(str(folder), device=str(self.device)))
 
 
 def load_family(model: str, *, tuning: str = "auto", device: str = "auto", lora_rank: int = 16) -> Family:

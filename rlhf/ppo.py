@@ -57,7 +57,7 @@ from torch import Tensor, nn
 from rlhf import functional as f
 from rlhf.batching import endless, pad
 from rlhf.config import setting
-from rlhf.generate import Sample, SamplingConfig, sample
+from rlhf.generate import Sample, SamplingConfig, decode_text, sample
 from rlhf.imitation import Chosen, Pair, imitate, scored_chosen
 from rlhf.likelihood import response_logprobs, token_logprobs_at
 from rlhf.logit_scale import LogitScale, logit_gains
@@ -96,7 +96,7 @@ class PPOConfig:
     clip: float = setting(0.2, "Clip of the policy ratio.")
     value_clip: float = setting(0.2, "Clip of the value change.")
     missing_eos_score: float = setting(
-        -2.0, "Score of a response without EOS, or of EOS alone; the reference has mean 0, std 1."
+        -2.0, "Score of a response without EOS, or without a word; the reference has mean 0, std 1."
     )
     max_grad_norm: float = setting(1.0, "Gradient norm clip.")
     average: float = setting(0.85, "Decay, per update, of the average of weights that is kept; 0: none.")
@@ -164,7 +164,7 @@ def rollout(
     temperature = config.sampling.temperature
     plain, ref_logprobs = token_logprobs_at((1.0, temperature), family, "reference", prompts, responses)
     assessment = reward_model.assess(prompts, responses, plain)
-    scores = paid_scores(assessment.scores, samples, config)
+    scores = paid_scores(assessment.scores, samples, family.tokenizer, config)
 
     shape = (len(responses), max(len(r) for r in responses))
     mask = torch.arange(shape[1]) < torch.tensor([len(r) for r in responses]).unsqueeze(1)
@@ -192,12 +192,12 @@ def rollout(
     )
 
 
-def paid_scores(scores: Tensor, samples: Sequence[Sample], config: PPOConfig) -> Tensor:
+def paid_scores(scores: Tensor, samples: Sequence[Sample], tokenizer, config: PPOConfig) -> Tensor:
     """Scores (B,) as PPO pays them: fixed and low for a response that did not end or that says nothing.
 
     Nobody ranks an empty response, so what the reward model makes of one is a guess.
     """
-    whole = torch.tensor([s.finished and len(s.tokens) > 1 for s in samples])
+    whole = torch.tensor([s.finished and bool(decode_text(tokenizer, s.tokens).strip()) for s in samples])
     return torch.where(whole, scores, config.missing_eos_score)
 
 
@@ -531,7 +531,7 @@ def evaluate_policy(
             generator=generator,
         )
     responses = [s.tokens for s in samples]
-    scores = paid_scores(reward_model.score(prompts, responses), samples, config)
+    scores = paid_scores(reward_model.score(prompts, responses), samples, family.tokenizer, config)
     return {
         "heldout/score": float(scores.mean()),
         "heldout/kl": measure_kl(family, role, prompts, responses, config),

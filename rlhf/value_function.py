@@ -37,7 +37,7 @@ class ValueFunction:
             self.so_far.load_state_dict(reward_model.head.state_dict())
             self.so_far.linear.weight /= reward_model.std
             self.so_far.linear.bias.sub_(reward_model.mean).div_(reward_model.std)
-        self.ahead = nn.Linear(self.family.hidden_size, 1, device=self.family.device)
+        self.ahead = nn.Linear(self.family.output_size, 1, device=self.family.device)
         nn.init.zeros_(self.ahead.weight)
         nn.init.zeros_(self.ahead.bias)
 

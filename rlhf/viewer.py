@@ -21,6 +21,7 @@ from rlhf.models import (
 from rlhf.reward_model import RewardModel
 
 BASE = -1  # the version number of the model before SFT
+UNPUBLISHED = -2  # of the policy that the last round trained and rejected
 EVERY = 0.12  # seconds between two writes of growing text
 Growing = Iterator[tuple[str, bool]]  # the text so far, and whether the model has ended it
 
@@ -43,6 +44,7 @@ class Viewer:
         self.family, self.reward_model, self.base, self.sampling = family, reward_model, base, sampling
         self.run_dir, self.max_prompt_tokens = run_dir, max_prompt_tokens
         self.scores_ready = False
+        self.unpublished_ready = False  # the 'policy' role holds it
         self._base_parts = None  # tokenizer and model, loaded when first asked for
         self._in_viewer: int | None = None  # the version whose weights the 'viewer' role holds
         self._draws = 0
@@ -56,7 +58,7 @@ class Viewer:
         restart knows what a worker died over.
         Policies that are not in memory take turns in one role, so at most one of them streams at a time.
         """
-        others = {s["policy_version"] for s in waiting} - {BASE, 0, published}
+        others = {s["policy_version"] for s in waiting} - {BASE, UNPUBLISHED, 0, published}
         for version in sorted(others)[:-1]:
             self._stream([s for s in waiting if s["policy_version"] == version], published, known, write)
         done = set(sorted(others)[:-1])
@@ -124,6 +126,10 @@ class Viewer:
             return "reference"
         if version == published:
             return "published"
+        if version == UNPUBLISHED:
+            if not self.unpublished_ready:
+                raise ModelError("This policy was not published, and is gone.")
+            return "policy"
         if version not in known:
             raise ModelError(f"There is no policy {version}.")
         if self._in_viewer != version:

@@ -36,7 +36,7 @@ from rlhf.prompts import load_prompts, prompt_limit
 from rlhf.reward_model import RewardModel
 from rlhf.round import LEAST_RANKINGS, Outcome, Progress, RoundConfig, run_round
 from rlhf.schedule import least_tasks, next_action, next_rest
-from rlhf.viewer import Viewer
+from rlhf.viewer import UNPUBLISHED, Viewer
 
 FIRST_FILL = 2  # tasks made at once when there is none: somebody may be looking at an empty page
 FILL = 8  # tasks made at once after that
@@ -100,6 +100,7 @@ class Worker:
             limit,
         )
         self._load_policy(store.published().version)
+        self._load_scores()
 
     def _check_tuning(self) -> None:
         """Adapters of another kind or size could not be loaded."""
@@ -121,25 +122,25 @@ class Worker:
         return resolve("starter", "base") if self.config.model == "starter" else ""
 
     def _load_policy(self, version: int) -> None:
-        """Bring a policy, and the reward model that trained it, into memory as the published one."""
+        """Bring a policy into memory as the published one."""
         if version == 0:
             self.family.copy("reference", "published")
         else:
             self.family.load("published", checkpoint.policy_folder(self.run_dir, version) / "policy")
-        self._load_scores(version)
         self.version = version
 
-    def _load_scores(self, version: int) -> None:
-        """Bring the reward model that trained a policy into memory; the reference has none."""
+    def _load_scores(self) -> None:
+        """Bring the newest reward model that can be read into memory, if there is one."""
         self.viewer.scores_ready = False
-        if not version:
-            return
-        try:
-            self.reward_model.load(checkpoint.policy_folder(self.run_dir, version) / "reward")
-        except ValueError as error:  # of another version: no scores until the next round, all else as ever
-            print(error, flush=True)
-        else:
-            self.viewer.scores_ready = True
+        versions = sorted((p.version for p in self.store.policies() if p.version), reverse=True)
+        for version in versions:
+            try:
+                self.reward_model.load(checkpoint.policy_folder(self.run_dir, version) / "reward")
+            except Exception as error:  # damaged, or of another Podium: all but scores goes on
+                print(f"The reward model of policy {version} cannot be read: {error}", flush=True)
+            else:
+                self.viewer.scores_ready = True
+                return
 
     # -- the loop --------------------------------------------------------------------------------------
 
@@ -274,7 +275,8 @@ class Worker:
             self._fail(round_, f"{type(error).__name__}: {first_line[:300]}")
         finally:
             self.in_round = False
-        self._restore_scores()
+        if not self.viewer.scores_ready:  # a round that ended early leaves a half-trained reward model
+            self._load_scores()
         if self.stop_asked is not None:
             self.store.finish_command(self.stop_asked, f"round {round_.id} ended")
             self.stop_asked = None
@@ -300,7 +302,7 @@ class Worker:
         prompts = [p.text for p in store.prompts("train", seed)]
         if self.version != round_.parent_version:  # begun again after somebody went back to another policy
             raise StopRound(f"policy {self.version} was published instead of {round_.parent_version}")
-        self.viewer.scores_ready = False  # the reward model is being trained anew
+        self.viewer.scores_ready = self.viewer.unpublished_ready = False  # both are being trained anew
         outcome = None
         for event in run_round(self.family, self.reward_model, rankings, prompts, config, seed):
             if isinstance(event, Outcome):
@@ -312,7 +314,7 @@ class Worker:
         if outcome.published:
             self._publish(round_, outcome)
         else:
-            self._end(round_, "rejected", outcome.reason, outcome.summary)
+            self._reject(round_, outcome)
 
     def _write_down(self, round_, event: Progress) -> None:
         finite = {k: v for k, v in event.metrics.items() if v == v and abs(v) != float("inf")}
@@ -335,14 +337,17 @@ class Worker:
         if self.store.claimable_tasks(self.version) < least and time.monotonic() >= self.rest_until:
             self.fill()
 
-    def _restore_scores(self) -> None:
-        """A round that ended early leaves a half-trained reward model: go back to the published policy's."""
-        if self.viewer.scores_ready:
-            return
-        try:
-            self._load_scores(self.version)
-        except Exception:  # then there are no scores until the next round; tasks go on
-            traceback.print_exc()
+    def _reject(self, round_, outcome: Outcome) -> None:
+        """The policy stays in memory until the next round; samples show what was wrong with it."""
+        self.viewer.unpublished_ready = "score_after" in outcome.summary
+        with self.store.write():
+            self._end(round_, "rejected", outcome.reason, outcome.summary)
+            if self.viewer.unpublished_ready:
+                self._ask_for_samples(round_, UNPUBLISHED)
+
+    def _ask_for_samples(self, round_, after: int) -> None:
+        for prompt in self.store.prompts("heldout", round_.id)[:ROUND_SAMPLES]:
+            self.store.add_samples(f"round-{round_.id}", prompt.text, [self.version, after])
 
     def _publish(self, round_, outcome: Outcome) -> None:
         version = self.store.next_version()
@@ -355,11 +360,9 @@ class Worker:
         folder = checkpoint.write_policy(self.run_dir, version, write)
         path = str(folder.relative_to(self.run_dir))
         policy = NewPolicy(version, path, self.config.model, outcome.summary)
-        prompts = self.store.prompts("heldout", round_.id)[:ROUND_SAMPLES]
         with self.store.write():  # all or nothing: a kill in between would leave the round without samples
             self._end(round_, "published", outcome.reason, outcome.summary, policy)
-            for prompt in prompts:
-                self.store.add_samples(f"round-{round_.id}", prompt.text, [self.version, version])
+            self._ask_for_samples(round_, version)
         self.family.copy("policy", "published")
         self.version, self.rest_until = version, 0.0
 

@@ -97,6 +97,23 @@ def app(model_options, tmp_path_factory):
         app.end()
 
 
+def test_the_programs_of_a_simulation_are_ours_and_their_scorer_stays_out_of_the_web_process(
+    model_options, tmp_path, monkeypatch
+):
+    (tmp_path / "app.py").write_text("open('ran', 'w')")  # many folders have one
+    for name in ("rlhf", "labeling", "data"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('not ours')")
+    (tmp_path / "taste.py").write_text("import os, torch\n\ndef score(p, r):\n    return len(r)\n")
+    monkeypatch.chdir(tmp_path)
+    app = App(tmp_path / "run", *model_options, "--simulate", 2, "--scorer", "taste.py:score")
+    until(lambda: app.http.get("/api/status").json()["rankings"] == 2)
+    mapped = {Path(m.path).name for m in psutil.Process(app.process.pid).memory_maps()}
+    assert not any("torch" in name for name in mapped)
+    assert app.end() == 0
+    assert not (tmp_path / "ran").exists()
+
+
 def next_task(app):
     return until(lambda: app.http.get("/api/task").json()["task"])
 

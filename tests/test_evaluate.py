@@ -142,6 +142,19 @@ def test_compare_gives_every_number():
     assert as_json["self_win_rate_low"] < 0.75
 
 
+def test_an_infinite_score_counts_as_a_loss_and_is_no_number_in_json():
+    def score(prompt, response):
+        return -math.inf if response == "broken" else 1.0
+
+    comparison = evaluate.compare(
+        lambda ps: ["broken" for _ in ps], lambda ps: ["fine" for _ in ps], lambda ps: ["broken" for _ in ps],
+        score, ["a", "b"],
+    )  # fmt: skip
+    assert (comparison.win_rate, comparison.self_win_rate) == (1.0, 0.5)
+    assert (comparison.score_before, comparison.score_after) == (None, 1.0)
+    json.dumps(comparison.to_dict(), allow_nan=False)
+
+
 def test_compare_refuses_what_it_cannot_judge():
     def echo(prompts):
         return list(prompts)

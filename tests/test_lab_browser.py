@@ -215,7 +215,17 @@ def test_rounds_give_their_reason_and_their_samples(store, site, visit):
     expect(row).to_contain_text("46 % to 58 %")
     expect(row).to_contain_text("still 0")
     page.get_by_role("button", name=f"Round {rejected.id}", exact=True).click()
-    expect(page.locator(".round-samples")).to_contain_text("this round published no policy")
+    expect(page.locator(".round-samples")).to_contain_text("this round ended before it had a policy")
+
+    old, new = store.add_samples(f"round-{rejected.id}", "Tell me", [0, -2])  # as after PPO made it worse
+    store.update_sample(new, text="Worse.", state="done")
+    store.update_sample(old, text="As it was.", state="done")
+    page.reload()
+    page.get_by_role("button", name=f"Round {rejected.id}", exact=True).click()
+    sides = page.locator(f"#round-{rejected.id} .side")
+    expect(sides.nth(0)).to_contain_text("Before, SFT (policy 0)")
+    expect(sides.nth(1)).to_contain_text("After, not published")
+    expect(sides.nth(1)).to_contain_text("Worse.")
 
     page.get_by_role("button", name=f"Round {published.id}", exact=True).click()
     sides = page.locator(f"#round-{published.id} .side")
@@ -225,7 +235,7 @@ def test_rounds_give_their_reason_and_their_samples(store, site, visit):
     expect(sides.nth(1)).to_contain_text("waiting for the worker")
     store.update_sample(after, text="Gladly.", score=1.25, state="done")
     expect(sides.nth(1)).to_contain_text("Gladly.")
-    expect(page.locator(".pair-prompt")).to_have_text("Tell me **something**")
+    expect(page.locator(f"#round-{published.id} .pair-prompt")).to_have_text("Tell me **something**")
     assert page.evaluate("window.ran") is None
     assert page.locator(".round-samples :is(img, script)").count() == 0
     expect(fact(page, "Last round")).to_contain_text("published")

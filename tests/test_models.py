@@ -14,8 +14,10 @@ from transformers import (
 )
 
 from rlhf.batching import pad
-from rlhf.likelihood import response_states
-from rlhf.models import closing_eos_of, count_parameters, hidden_states, load_family
+from rlhf.likelihood import logprobs_and_pools, response_states
+from rlhf.models import ModelError, closing_eos_of, count_parameters, hidden_states, load_family
+from rlhf.reward_model import RewardModel
+from rlhf.value_function import ValueFunction
 
 END, TURN = 1, 3  # the tokenizer's own EOS, and a token that ends turns in some chat models
 
@@ -56,6 +58,16 @@ MODELS = {
     "opt": lambda: OPTForCausalLM(
         OPTConfig(hidden_size=16, ffn_dim=32, num_hidden_layers=1, num_attention_heads=2, **SIZES)
     ),
+    "opt that embeds in fewer dimensions": lambda: OPTForCausalLM(  # as OPT-350M
+        OPTConfig(
+            hidden_size=16,
+            word_embed_proj_dim=8,
+            ffn_dim=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            **SIZES,
+        )
+    ),
 }
 
 
@@ -66,6 +78,8 @@ def test_one_pass_gives_the_trunks_states_and_the_logits(tiny_model, tmp_path, k
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
     family = load_family(str(tmp_path), tuning=tuning, device="cpu", lora_rank=2)
     batch = pad([[5, 6, 7], [8]], [[9, 1], [10, 11, 1]], family.pad_id)
+    logprobs_and_pools(family, "reference", [[5, 6]], [[9, 1]])
+    assert ValueFunction(RewardModel(family))(batch).shape == batch.tokens.shape
     with family.use("reward") as model, torch.no_grad():
         states, logits = response_states(model, batch)
         middle, last = hidden_states(model, batch.ids)
@@ -86,3 +100,23 @@ def test_parameters_are_counted_without_loading_them(tmp_path, kind):
 def test_an_adapter_says_what_it_belongs_to(tiny_model, tmp_path):
     load_family(tiny_model, tuning="lora", device="cpu", lora_rank=2).save("policy", tmp_path)
     assert PeftConfig.from_pretrained(tmp_path).base_model_name_or_path == tiny_model
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_a_damaged_policy_is_one_sentence(tiny_model, tmp_path, tuning):
+    family = load_family(tiny_model, tuning=tuning, device="cpu", lora_rank=2)
+    family.save("policy", tmp_path)
+    (weights,) = tmp_path.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"could not be loaded \(.*\); restore it from a copy") as refusal:
+        family.load("published", tmp_path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_model_that_cannot_leave_out_a_prompts_logits_is_refused(tiny_model, monkeypatch):
+    family = load_family(tiny_model, tuning="full", device="cpu")
+    with family.use("reference") as model:
+        forward = model.forward
+        monkeypatch.setattr(model, "forward", lambda logits_to_keep=0, **rest: forward(**rest))
+    with pytest.raises(ModelError, match="LlamaForCausalLM cannot leave out"):
+        logprobs_and_pools(family, "reference", [[5, 6]], [[9, 1]])

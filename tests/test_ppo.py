@@ -14,7 +14,7 @@ from rlhf.batching import pad
 from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample
 from rlhf.imitation import Chosen, imitate
 from rlhf.likelihood import token_logprobs, token_logprobs_at
-from rlhf.models import hidden_states, load_family
+from rlhf.models import hidden_states, load_family, load_tokenizer
 from rlhf.ppo import (
     AdaptiveKL,
     Average,
@@ -290,10 +290,12 @@ def test_large_steps_end_the_inner_epochs(tiny_model):
         assert update.metrics["policy/inner_steps"] == steps
 
 
-def test_cut_and_empty_responses_are_paid_the_fixed_low_score():
-    samples = [Sample([7, 1], True), Sample([7, 8], False), Sample([1], True)]
-    config = PPOConfig(missing_eos_score=-3.0)
-    assert paid_scores(torch.tensor([2.0, 2.0, 2.0]), samples, config).tolist() == [2.0, -3.0, -3.0]
+def test_cut_and_empty_responses_are_paid_the_fixed_low_score(tiny_model):
+    tokenizer = load_tokenizer(tiny_model)
+    blank = tokenizer(" \n", add_special_tokens=False)["input_ids"]
+    samples = [Sample([70, 1], True), Sample([70, 71], False), Sample([1], True), Sample([*blank, 1], True)]
+    paid = paid_scores(torch.full((4,), 2.0), samples, tokenizer, PPOConfig(missing_eos_score=-3.0))
+    assert paid.tolist() == [2, -3, -3, -3]
 
 
 def test_held_out_prompts_are_judged_by_what_is_paid(tiny_model):

@@ -7,7 +7,7 @@ from rlhf import checkpoint, viewer
 from rlhf.generate import SamplingConfig
 from rlhf.models import load_family
 from rlhf.reward_model import RewardModel
-from rlhf.viewer import BASE, Viewer
+from rlhf.viewer import BASE, UNPUBLISHED, Viewer
 
 
 class Page:
@@ -112,6 +112,14 @@ def test_a_prompt_the_model_has_no_room_for_is_refused(answer):
     page = answer(("x" * 501, 0), ("x" * 502, 0))
     assert page.samples[0]["state"] == "done"
     assert page.samples[1]["error"] == "The prompt has 504 tokens; the limit is 503."
+
+
+def test_a_rejected_policy_answers_while_it_is_in_memory(answer):
+    page = answer(("hello", UNPUBLISHED))
+    assert page.samples[0]["error"] == "This policy was not published, and is gone."
+    answer.viewer.unpublished_ready = True
+    page = answer(("hello", UNPUBLISHED), ("hello", 0))
+    assert [page.samples[i]["state"] for i in range(2)] == ["done", "done"]
 
 
 def test_a_policy_that_is_not_there_or_is_broken_is_a_failed_sample(answer):

@@ -14,6 +14,7 @@ from rlhf.config import WorkerConfig
 from rlhf.models import ModelError
 from rlhf.ppo import PPOConfig
 from rlhf.round import Outcome, Progress, RoundConfig
+from rlhf.viewer import UNPUBLISHED
 from rlhf.worker import Worker
 
 BETTER = Outcome(True, "better", {"score_after": 1.0})
@@ -254,6 +255,48 @@ def test_a_policy_whose_reward_model_is_of_another_version_goes_on_without_score
     assert "the next round makes a new one" in capsys.readouterr().out
     fill_up(again)
     assert again.store.open_tasks(policy.version) > 0
+
+
+def test_damaged_scores_cost_scores_only_and_an_older_reward_model_stands_in(start):
+    worker = start()
+    publish(worker)
+    publish(worker)
+    newest = worker.run_dir / worker.store.published().path / "reward" / "reward_head.safetensors"
+    newest.write_bytes(newest.read_bytes()[:100])
+    again = start()
+    assert again.version == 2
+    assert again.viewer.scores_ready
+    newest.unlink()
+    shutil.rmtree(again.run_dir / "policies" / "1" / "reward")
+    again = start()
+    assert again.version == 2
+    assert not again.viewer.scores_ready
+    fill_up(again)
+    assert again.store.open_tasks(2) > 0
+
+
+def test_going_back_changes_the_policy_and_not_who_scores(start):
+    worker = start()
+    publish(worker)
+    worker = start()
+    ask(worker, "publish", {"policy_version": 0})
+    assert worker.version == 0
+    assert worker.viewer.scores_ready
+    assert start().viewer.scores_ready
+
+
+def test_a_rejected_policy_is_shown_before_it_is_gone(start, monkeypatch):
+    worker = start()
+    worse = Outcome(False, "it is worse", {"score_before": 1.0, "score_after": 0.5})
+    monkeypatch.setattr(module, "run_round", lambda *_: iter([worse]))
+    worker.store.add_command("train")
+    worker.begin_round()
+    assert worker.store.round(1).state == "rejected"
+    worker.answer_samples()
+    samples = worker.store.samples("round-1")
+    assert {s["policy_version"] for s in samples} == {0, UNPUBLISHED}
+    assert {s["state"] for s in samples} == {"done"}
+    assert worker.version == 0
 
 
 def test_a_round_is_published_with_its_samples_or_not_at_all(start, monkeypatch):

@@ -3,6 +3,7 @@
 const find = (selector) => element.querySelector(selector);
 const signal = mounted("rounds");
 const open = new Map();    // round id -> samples, or null while they are on their way
+const UNPUBLISHED = -2;   // the version number of what a round trained and rejected
 const settings = new Set(); // ids of the rounds whose settings are open
 
 const OUTCOMES = { published: "published", rejected: "rejected", failed: "failed", stopped: "stopped", running: "running" };
@@ -61,13 +62,13 @@ function detail(round) {
   else if (typeof samples === "string") parts.push(make("p", { class: "pod-note bad" }, samples));
   else if (!samples.length) {
     parts.push(make("p", { class: "pod-muted" }, round.state === "running"
-      ? "The samples come at the end of the round." : round.state === "published" ? "No samples were kept." : "No samples were kept: this round published no policy."));
+      ? "The samples come at the end of the round." : known(round.summary?.score_after) ? "No samples were kept." : "There are no samples: this round ended before it had a policy."));
   } else {
-    const after = round.policy_version ?? Math.max(...samples.map(({ policy_version }) => policy_version));
+    const after = round.policy_version ?? UNPUBLISHED;
     const prompts = new Map();
     for (const sample of samples) prompts.set(sample.prompt, [...(prompts.get(sample.prompt) || []), sample]);
     for (const [prompt, pair] of prompts) {
-      pair.sort((a, b) => a.policy_version - b.policy_version);
+      pair.sort((a, b) => (a.policy_version === after) - (b.policy_version === after));
       parts.push(make("article", { class: "pair" },
         make("h3", { class: "pair-prompt", dir: "auto" }, prompt),
         make("div", { class: "pair-sides" }, pair.map((sample) => {
@@ -77,8 +78,8 @@ function detail(round) {
           else text.append(make("span", { class: "pod-muted" }, "waiting for the worker …"));
           const side = sample.policy_version === after ? "After" : "Before";
           return make("div", { class: "side" },
-            make("p", { class: "side-name" }, make("span", null, make("strong", null, side), ", " + inWords(sample.policy_version) +
-              (side === "After" && round.state !== "published" ? " (not published)" : "")),
+            make("p", { class: "side-name" }, make("span", null, make("strong", null, side), ", " +
+              (sample.policy_version === UNPUBLISHED ? "not published" : inWords(sample.policy_version))),
               known(sample.score) ? make("span", { class: "score" }, "score " + signed(sample.score)) : null), text);
         }))));
     }
@@ -117,7 +118,7 @@ find(".rounds-list").addEventListener("click", async (event) => {
 const unanswered = (round) => {
   const samples = open.get(round.id);
   if (!Array.isArray(samples)) return false;
-  if (!samples.length) return round.state === "running" || (round.state === "published" && serverNow() - round.ended_at < 60);
+  if (!samples.length) return round.state === "running" || (known(round.summary?.score_after) && serverNow() - round.ended_at < 60);
   return samples.some(({ state }) => state === "waiting" || state === "running");
 };
 
