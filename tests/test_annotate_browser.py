@@ -369,6 +369,8 @@ def test_a_phone_needs_no_sideways_scrolling(site, visit, width):
     page = annotate(visit, viewport={"width": width, "height": 844}, has_touch=True, is_mobile=True)
     press(page, "1 1 1 1")
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.add_style_tag(content=".pr-actions .pod-btn { letter-spacing: .15em; }")  # as a wide font would
+    assert page.evaluate("document.documentElement.scrollWidth") == width
     small = page.evaluate(
         """() => [...document.querySelectorAll(".pr-task :is(button, .pr-handle)")]
             .map((b) => [b.className, b.getBoundingClientRect()])
