@@ -315,8 +315,8 @@ def listen(model: PreTrainedModel) -> Iterator[list[Tensor]]:
 
 
 def hidden_states(model: PreTrainedModel, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """From one pass without the LM head, (B, T): the states that `listen` hears and those of the last layer,
-    both (B, T, hidden) and float32.
+    """From one pass without the LM head, (B, T): the states that `listen` hears (B, T, hidden), and those
+    that the LM head would read (B, T, output size); both float32.
     """
     with listen(model) as heard:
         last = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
