@@ -15,7 +15,8 @@ from rlhf import checkpoint
 from rlhf.evaluate import Comparison, compare
 from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
 from rlhf.models import Family, load_family
-from rlhf.ppo import PPOConfig, measure_kl
+from rlhf.ppo import PPOConfig
+from rlhf.ppo_training import measure_kl
 
 
 class Policies(Protocol):

@@ -53,9 +53,20 @@ def by_length(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
         yield batch
 
 
-def endless(cards: Sequence[Card], order: Random) -> Iterator[Card]:
-    """All cards in a new order, again and again. Raises ValueError without any."""
-    if not cards:
-        raise ValueError("There is no prompt to train on.")
-    while True:
-        yield from order.sample(list(cards), len(cards))
+class Deck(Iterator[Card]):
+    """All cards in a new order, again and again. Raises ValueError without any.
+
+    left: which cards are still to come in this order, the next one last; with the state of `order` it is all
+    that must be kept to go on later.
+    """
+
+    def __init__(self, cards: Sequence[Card], order: Random):
+        if not cards:
+            raise ValueError("There is no prompt to train on.")
+        self.cards, self.order = list(cards), order
+        self.left: list[int] = []
+
+    def __next__(self) -> Card:
+        if not self.left:
+            self.left = self.order.sample(range(len(self.cards)), len(self.cards))[::-1]
+        return self.cards[self.left.pop()]

@@ -10,12 +10,12 @@ the policy would earn with it: its score less its KL.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from rlhf.batching import endless
+from rlhf.batching import Deck
 from rlhf.functional import imitation_loss
 from rlhf.likelihood import response_logprobs, token_logprobs_at
 from rlhf.models import Family
@@ -36,7 +36,7 @@ class Chosen:
 
 def scored_chosen(
     reward_model: RewardModel, pairs: Sequence[Pair], most: int, temperature: float, seed: int
-) -> Iterator[Chosen]:
+) -> Deck[Chosen]:
     """The pairs, `most` of them at most, scored, in a new order again and again."""
     order = random.Random(seed)  # an order of its own: PPO's stays what it was
     prompts, responses = zip(*order.sample(list(pairs), min(len(pairs), most)), strict=True)
@@ -44,7 +44,7 @@ def scored_chosen(
     plain, tempered = token_logprobs_at((1.0, temperature), family, "reference", prompts, responses)
     scores = reward_model.assess(prompts, responses, plain).scores.tolist()
     found = zip(prompts, responses, scores, tempered.sum(1).tolist(), strict=True)
-    return endless([Chosen(*card) for card in found], order)
+    return Deck([Chosen(*card) for card in found], order)
 
 
 def imitate(

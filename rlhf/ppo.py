@@ -1,4 +1,4 @@
-"""PPO from human rankings: rollout, update, and `train_ppo`, a generator of updates.
+"""PPO from human rankings: rollout and update; `ppo_training` makes a training of many updates from them.
 
 One update is: sample a batch of responses from the policy; score them with the reward model; charge the KL
 against the reference per token; estimate advantages (GAE); a few clipped steps on policy and value; adapt
@@ -44,21 +44,21 @@ with PPO"), with these choices:
 Nothing here knows of SQLite or of a web page: text in, tensors, updates out.
 """
 
-import math
+import copy
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rlhf import functional as f
-from rlhf.batching import endless, pad
+from rlhf.batching import Deck, pad
 from rlhf.config import setting
 from rlhf.generate import Sample, SamplingConfig, decode_text, sample
-from rlhf.imitation import Chosen, Pair, imitate, scored_chosen
+from rlhf.imitation import Chosen, imitate
 from rlhf.likelihood import response_logprobs, token_logprobs_at
 from rlhf.logit_scale import LogitScale, logit_gains
 from rlhf.models import Family
@@ -131,15 +131,6 @@ class Rollout:
         return f.token_rewards(last, kl, self.mask, kl_coef) + self.early
 
 
-@dataclass(frozen=True)
-class Update:
-    """What the world sees of one PPO update."""
-
-    step: int  # 1 for the first; 0 is the value function's warm-up
-    metrics: dict[str, float]
-    stop: str | None = None  # why training ends here, in one sentence
-
-
 @torch.no_grad()
 def rollout(
     family: Family,
@@ -201,18 +192,6 @@ def paid_scores(scores: Tensor, samples: Sequence[Sample], tokenizer, config: PP
     return torch.where(whole, scores, config.missing_eos_score)
 
 
-class AdaptiveKL:
-    """Steers the KL coefficient so that KL settles at a target (LHP, section 2.2)."""
-
-    def __init__(self, coefficient: float, target: float, horizon: float):
-        self.coefficient, self.target, self.horizon = coefficient, target, horizon
-
-    def update(self, kl: float, episodes: int) -> None:
-        if self.target > 0:
-            error = min(max(kl / self.target - 1, -0.2), 0.2)
-            self.coefficient *= 1 + error * episodes / self.horizon
-
-
 @dataclass
 class Learner:
     """Policy and value under training, with their optimisers."""
@@ -222,7 +201,7 @@ class Learner:
     policy_optimizer: torch.optim.Optimizer
     value_optimizer: torch.optim.Optimizer
     logit_scale: LogitScale | None
-    chosen: Iterator[Chosen] | None = None  # without end
+    chosen: Deck[Chosen] | None = None
 
     @classmethod
     def start(cls, family: Family, reward_model: RewardModel, config: PPOConfig) -> "Learner":
@@ -237,10 +216,36 @@ class Learner:
         )
         return cls(family, value_function, policy, value, _logit_scale(family, config))
 
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        scale = [self.logit_scale.optimizer] if self.logit_scale else []
+        return [self.policy_optimizer, self.value_optimizer, *scale]
+
+    def state(self) -> dict[str, Any]:
+        """A copy of all that training changes."""
+        return {
+            "policy": self.family.state("policy"),
+            "value": self.value_function.state(),
+            "optimizers": [copy.deepcopy(o.state_dict()) for o in self.optimizers],
+            "logit_scale": self.logit_scale.log.detach().clone() if self.logit_scale else None,
+            "chosen": (self.chosen.left.copy(), self.chosen.order.getstate()) if self.chosen else None,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.family.set_state("policy", state["policy"])
+        self.value_function.set_state(state["value"])
+        for optimizer, own in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(own)
+        if self.logit_scale:
+            with torch.no_grad():
+                self.logit_scale.log.copy_(state["logit_scale"])
+        if self.chosen:
+            self.chosen.left, order = state["chosen"][0].copy(), state["chosen"][1]
+            self.chosen.order.setstate(order)
+
     def set_rates(self, share: float) -> None:
         """Scale all learning rates for this update."""
-        optimizers = [self.policy_optimizer, self.value_optimizer]
-        for optimizer in [*optimizers, *([self.logit_scale.optimizer] if self.logit_scale else [])]:
+        for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group.setdefault("peak", group["lr"])
                 group["lr"] = group["peak"] * share
@@ -256,33 +261,6 @@ def _logit_scale(family: Family, config: PPOConfig) -> LogitScale | None:
     if not gains:
         return None
     return LogitScale(gains, reference, config.logit_scale_learning_rate, config.logit_scale_limit)
-
-
-class Average:
-    """Exponential moving average of weights; what it starts from is forgotten within a few updates."""
-
-    def __init__(self, state: dict[str, Tensor], decay: float):
-        self.state, self.decay, self.count = state, decay, 0
-
-    def add(self, state: dict[str, Tensor]) -> None:
-        """Take up the weights after one more update. Makes a new `state`: the old one may be kept."""
-        self.count += 1
-        keep = min(self.decay, self.count / (self.count + 3))
-        self.state = {
-            name: torch.lerp(new, self.state[name], keep) if new.is_floating_point() else new
-            for name, new in state.items()
-        }
-
-
-@contextmanager
-def _standing_in(family: Family, state: dict[str, Tensor]) -> Iterator[None]:
-    """The policy has these weights for a while, then its own again."""
-    own = family.state("policy")
-    family.set_state("policy", state)
-    try:
-        yield
-    finally:
-        family.set_state("policy", own)
 
 
 def warm_up_value(
@@ -419,134 +397,3 @@ def _step(
             raise FloatingPointError("PPO met a gradient that is not a finite number")
         optimizer.step()
     return total
-
-
-def train_ppo(
-    family: Family,
-    reward_model: RewardModel,
-    prompts: Sequence[list[int]],
-    heldout: Sequence[list[int]],
-    config: PPOConfig,
-    seed: int,
-    chosen: Sequence[Pair] = (),
-) -> Iterator[Update]:
-    """Train the family's 'policy' from where it stands; yields after every update.
-
-    prompts, heldout: encoded prompts. chosen: prompts with a response that people ranked first,
-    closed by EOS. When the iteration ends (updates used up, KL over its limit even of the average, or a
-    number that is not finite), the policy holds the checkpoint that was best on the held-out prompts, by
-    score minus kl_coef times KL: a later one has often only found the reward model's blind spot. A checkpoint
-    is the average of the policies so far.
-    """
-    order = random.Random(seed)
-    generator = torch.Generator(device=family.device).manual_seed(seed)
-    learner = Learner.start(family, reward_model, config)
-    if chosen and config.chosen_coef:
-        steps = config.updates * config.inner_epochs * math.ceil(config.episodes / config.minibatch)
-        most, temperature = steps * config.chosen_batch, config.sampling.temperature
-        learner.chosen = scored_chosen(reward_model, chosen, most, temperature, seed)
-    controller = AdaptiveKL(config.kl_coef, config.kl_target, config.kl_horizon)
-    deck, limit = endless(prompts, order), config.kl_limit
-    went_back, just_went_back = 0, False
-    best = _Best(family.state("policy"), float("-inf"), 0)
-    average = Average(best.state, config.average)
-    if config.warmup_episodes:
-        batch = [next(deck) for _ in range(config.warmup_episodes)]
-        data = rollout(family, reward_model, learner.value_function, batch, config, generator)
-        yield Update(0, warm_up_value(learner, data, config, order))
-    for step in range(1, config.updates + 1):
-        learner.set_rates(1 - (step - 1) / config.updates)
-        batch = [next(deck) for _ in range(config.episodes)]
-        stop, metrics = None, {}
-        try:
-            data = rollout(family, reward_model, learner.value_function, batch, config, generator)
-            kl = float(data.kl.mean())
-            metrics = _describe(data, kl, controller.coefficient)
-            # a round that starts beyond the limit (the one before ended near it) may find its way back
-            limit = max(limit, 1.2 * kl) if step == 1 else limit
-            if kl <= limit:
-                metrics |= update(learner, data, controller.coefficient, config, order)
-                controller.update(kl, config.episodes)
-                average.add(family.state("policy"))
-            elif not just_went_back:
-                family.set_state("policy", average.state)
-                controller.coefficient *= 2
-                went_back += 1
-            else:
-                stop = f"KL against the reference reached {kl:.1f} nats, over the limit of {limit:.3g}"
-            just_went_back = kl > limit
-            if stop is None and (step % config.evaluate_every == 0 or step == config.updates):
-                with _standing_in(family, average.state):
-                    judged = evaluate_policy(family, reward_model, heldout, config, seed)
-                metrics |= judged
-                objective = judged["heldout/score"] - config.kl_coef * judged["heldout/kl"]
-                if objective > best.objective and judged["heldout/kl"] <= config.kl_limit:
-                    best = _Best(average.state, objective, step)
-        except FloatingPointError as error:
-            stop = str(error)
-        metrics |= {"policy/best_update": float(best.step), "policy/went_back": float(went_back)}
-        yield Update(step, metrics, stop)
-        if stop:
-            break
-    family.set_state("policy", best.state)
-
-
-@dataclass
-class _Best:
-    state: dict[str, Tensor]
-    objective: float
-    step: int
-
-
-def _describe(data: Rollout, kl: float, kl_coef: float) -> dict[str, float]:
-    lengths = data.mask.sum(1).float()
-    return {
-        "objective/score": float(data.scores.mean()),
-        "objective/kl": kl,
-        "objective/kl_coef": kl_coef,
-        "objective/entropy": float(f.masked_mean(data.entropy, data.mask)),
-        "response/length": float(lengths.mean()),
-        "response/eos_rate": float(data.finished.float().mean()),
-    }
-
-
-@torch.no_grad()
-def evaluate_policy(
-    family: Family,
-    reward_model: RewardModel,
-    prompts: Sequence[list[int]],
-    config: PPOConfig,
-    seed: int,
-    role: str = "policy",
-) -> dict[str, float]:
-    """Score, KL (nats per response) and length of a role on held-out prompts, with a fixed seed."""
-    generator = torch.Generator(device=family.device).manual_seed(seed)
-    with family.use(role) as model:
-        samples = sample(
-            model,
-            list(prompts),
-            config.sampling,
-            pad_id=family.pad_id,
-            eos_ids=family.eos_ids,
-            generator=generator,
-        )
-    responses = [s.tokens for s in samples]
-    scores = paid_scores(reward_model.score(prompts, responses), samples, family.tokenizer, config)
-    return {
-        "heldout/score": float(scores.mean()),
-        "heldout/kl": measure_kl(family, role, prompts, responses, config),
-        "heldout/length": sum(len(r) for r in responses) / len(responses),
-    }
-
-
-@torch.no_grad()
-def measure_kl(
-    family: Family, role: str, prompts: Sequence[list[int]], responses: Sequence[list[int]], config: PPOConfig
-) -> float:
-    """Mean KL of a role against the reference over responses it sampled, in nats per response (k1)."""
-    total = 0.0
-    for _, batch in family.batches(prompts, responses):
-        own, _ = response_logprobs(family, role, batch, config.sampling.temperature)
-        reference, _ = response_logprobs(family, "reference", batch, config.sampling.temperature)
-        total += float((f.kl_k1(own, reference) * batch.mask).sum())
-    return total / len(responses)

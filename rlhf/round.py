@@ -15,7 +15,8 @@ from data.preferences import RankedResponses, split_by_prompt
 from rlhf.config import setting
 from rlhf.generate import encode_prompt, sample
 from rlhf.models import Family
-from rlhf.ppo import PPOConfig, evaluate_policy, train_ppo
+from rlhf.ppo import PPOConfig
+from rlhf.ppo_training import PPOTraining, evaluate_policy
 from rlhf.reward_model import (
     Accuracy,
     RewardModel,
@@ -128,7 +129,7 @@ def run_round(
         for text in ranking.chosen()
     ]
     best, updates, went_back, stop = 0, 0, 0, None
-    for done in train_ppo(family, reward_model, ids, judges, config.ppo, seed, chosen):
+    for done in PPOTraining(family, reward_model, ids, judges, config.ppo, seed, chosen):
         if done.step == 0:
             yield Progress("ppo", "warming up the value function", 0, done.metrics)
             continue

@@ -17,6 +17,9 @@ That is after one round of 100 rankings. After three rounds, 200 rankings in all
 `helpful` .857 and .855 (seed 20), .822 and .831 (seed 21), `concise` .805 and .845 (seed 20).
 """
 
+import copy
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +43,16 @@ class ValueFunction:
         self.ahead = nn.Linear(self.family.output_size, 1, device=self.family.device)
         nn.init.zeros_(self.ahead.weight)
         nn.init.zeros_(self.ahead.bias)
+
+    def state(self) -> dict[str, Any]:
+        """A copy of trunk and heads."""
+        heads = {"so_far": self.so_far.state_dict(), "ahead": self.ahead.state_dict()}
+        return {"trunk": self.family.state("value"), **copy.deepcopy(heads)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.family.set_state("value", state["trunk"])
+        self.so_far.load_state_dict(state["so_far"])
+        self.ahead.load_state_dict(state["ahead"])
 
     def parameters(self) -> list[nn.Parameter]:
         return [*self.family.parameters("value"), *self.so_far.parameters(), *self.ahead.parameters()]

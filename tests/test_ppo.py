@@ -9,25 +9,14 @@ import torch
 
 from data.preferences import RankedResponses
 from data.starter.prompts import train_prompts
-from rlhf import ppo
+from rlhf import ppo_training
 from rlhf.batching import pad
 from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample
 from rlhf.imitation import Chosen, imitate
 from rlhf.likelihood import token_logprobs, token_logprobs_at
 from rlhf.models import hidden_states, load_family, load_tokenizer
-from rlhf.ppo import (
-    AdaptiveKL,
-    Average,
-    Learner,
-    PPOConfig,
-    Rollout,
-    evaluate_policy,
-    paid_scores,
-    rollout,
-    train_ppo,
-    update,
-    warm_up_value,
-)
+from rlhf.ppo import Learner, PPOConfig, Rollout, paid_scores, rollout, update, warm_up_value
+from rlhf.ppo_training import AdaptiveKL, Average, PPOTraining, evaluate_policy
 from rlhf.probe import LikelihoodTerm
 from rlhf.reward_model import RewardModel, RewardModelConfig, train_reward_model
 from rlhf.value_function import ValueFunction
@@ -169,7 +158,7 @@ def test_the_starter_follows_a_planted_preference_and_its_opposite(tuning, longe
     )  # fmt: skip
     family.copy("reference", "policy")
     before = evaluate_policy(family, model, ids[64:], config, 7, role="reference")
-    updates = list(train_ppo(family, model, ids, ids[:32], config, 0))
+    updates = list(PPOTraining(family, model, ids, ids[:32], config, 0))
     after = evaluate_policy(family, model, ids[64:], config, 7)
     assert [u.step for u in updates] == list(range(config.updates + 1))
     assert after["heldout/score"] > before["heldout/score"] + 0.2
@@ -203,7 +192,7 @@ def test_same_seed_repeats_and_two_seeds_differ(tiny_model):
     def run(seed):
         family, model, prompts = setup(tiny_model)
         config = PPOConfig(updates=2, episodes=16, warmup_episodes=16, sampling=SHORT.sampling)
-        return [u.metrics for u in train_ppo(family, model, prompts, prompts[:8], config, seed)]
+        return [u.metrics for u in PPOTraining(family, model, prompts, prompts[:8], config, seed)]
 
     first = run(3)
     assert first == run(3)
@@ -221,7 +210,7 @@ def runaway(updates: int, **changes) -> PPOConfig:
 def test_beyond_the_kl_limit_the_policy_goes_back_and_the_coefficient_doubles(tiny_model):
     family, model, prompts = setup(tiny_model)
     config = runaway(30, kl_coef=0.01)
-    updates = list(train_ppo(family, model, prompts, prompts[:32], config, 0))
+    updates = list(PPOTraining(family, model, prompts, prompts[:32], config, 0))
     over = next(u for u in updates if u.step and u.metrics["objective/kl"] > 1.0)
     assert over.metrics["policy/went_back"] == 1
     assert "policy/loss" not in over.metrics  # it did not learn from what it should not have written
@@ -234,7 +223,7 @@ def test_beyond_the_kl_limit_the_policy_goes_back_and_the_coefficient_doubles(ti
 def test_training_ends_when_the_average_is_beyond_the_kl_limit_too(tiny_model):
     family, model, prompts = setup(tiny_model)
     config = runaway(30, kl_coef=0.0, average=0.0)  # an average that is the policy itself
-    updates = list(train_ppo(family, model, prompts, prompts[:32], config, 0))
+    updates = list(PPOTraining(family, model, prompts, prompts[:32], config, 0))
     assert len(updates) < 30
     assert "over the limit of 1" in updates[-1].stop
     assert updates[-2].metrics["policy/went_back"] >= 1
@@ -247,7 +236,7 @@ def test_a_round_that_begins_beyond_the_kl_limit_may_find_its_way_back(tiny_mode
     moved = {k: v + 0.1 * torch.randn_like(v) for k, v in family.state("policy").items()}
     family.set_state("policy", moved)
     config = PPOConfig(updates=1, episodes=16, warmup_episodes=16, kl_limit=1e-3, sampling=SHORT.sampling)
-    _, first = train_ppo(family, model, prompts, prompts[:8], config, 0)
+    _, first = PPOTraining(family, model, prompts, prompts[:8], config, 0)
     assert first.metrics["objective/kl"] > 1e-3
     assert "policy/loss" in first.metrics  # it learned
     assert first.stop is None
@@ -263,11 +252,11 @@ def test_the_best_checkpoint_is_kept_by_score_and_kl_together(tiny_model, monkey
         weights.append(family.state("policy"))
         return {"heldout/score": score, "heldout/kl": kl, "heldout/length": 1.0}
 
-    monkeypatch.setattr(ppo, "evaluate_policy", judge)
+    monkeypatch.setattr(ppo_training, "evaluate_policy", judge)
     config = PPOConfig(
         updates=5, episodes=16, warmup_episodes=16, evaluate_every=1, kl_coef=0.1, sampling=SHORT.sampling
     )
-    *_, last = train_ppo(family, model, prompts, prompts[:8], config, 0)
+    *_, last = PPOTraining(family, model, prompts, prompts[:8], config, 0)
     assert last.metrics["policy/best_update"] == 2  # 3 pays too much KL, 4 is beyond the limit
     kept = family.state("policy")
     assert all(torch.equal(kept[name], weights[1][name]) for name in kept)
@@ -286,7 +275,7 @@ def test_large_steps_end_the_inner_epochs(tiny_model):
             approx_kl_stop=stop,
             sampling=SHORT.sampling,
         )
-        *_, update = train_ppo(family, model, prompts, prompts[:8], config, 0)
+        *_, update = PPOTraining(family, model, prompts, prompts[:8], config, 0)
         assert update.metrics["policy/inner_steps"] == steps
 
 
@@ -307,7 +296,7 @@ def test_held_out_prompts_are_judged_by_what_is_paid(tiny_model):
 def test_numbers_that_are_not_finite_end_training_and_the_best_checkpoint_stays(tiny_model, monkeypatch):
     family, model, prompts = setup(tiny_model)
     config = PPOConfig(updates=5, episodes=16, warmup_episodes=16, evaluate_every=1, sampling=SHORT.sampling)
-    real, calls = ppo.rollout, []
+    real, calls = ppo_training.rollout, []
 
     def rollout(*arguments):
         calls.append(arguments)
@@ -315,8 +304,8 @@ def test_numbers_that_are_not_finite_end_training_and_the_best_checkpoint_stays(
             raise FloatingPointError("the model's probabilities are not finite numbers")
         return real(*arguments)
 
-    monkeypatch.setattr(ppo, "rollout", rollout)
-    *_, last = train_ppo(family, model, prompts, prompts[:8], config, 0)
+    monkeypatch.setattr(ppo_training, "rollout", rollout)
+    *_, last = PPOTraining(family, model, prompts, prompts[:8], config, 0)
     assert (last.step, last.stop) == (3, "the model's probabilities are not finite numbers")
     assert last.metrics["policy/best_update"] > 0
 
@@ -369,7 +358,9 @@ def test_what_people_chose_is_learned_from_while_it_beats_what_the_policy_writes
     def train(pairs):
         """-> loss on the chosen responses in each update, everything else of the last, their likelihood."""
         family.copy("reference", "policy")
-        metrics = [done.metrics for done in train_ppo(family, model, prompts, prompts[:16], config, 0, pairs)]
+        metrics = [
+            done.metrics for done in PPOTraining(family, model, prompts, prompts[:16], config, 0, pairs)
+        ]
         losses = [numbers.pop("policy/chosen_loss", 0) for numbers in metrics]
         return losses, metrics[-1], likelihood(family, short)
 

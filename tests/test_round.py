@@ -8,7 +8,8 @@ from data.preferences import RankedResponses, split_by_prompt
 from rlhf import round as rounds
 from rlhf.generate import SamplingConfig, encode_prompt
 from rlhf.models import load_family
-from rlhf.ppo import PPOConfig, Update
+from rlhf.ppo import PPOConfig
+from rlhf.ppo_training import Update
 from rlhf.reward_model import Accuracy, RewardModel
 from rlhf.round import LEAST_HELDOUT, Outcome, RoundConfig, gate, judge, run_round
 
@@ -95,7 +96,7 @@ def seen(monkeypatch):
     """What PPO is given and what is judged, in a round with a good reward model and a quick PPO."""
     seen = {"judged": []}
 
-    def train_ppo(family, reward_model, own, heldout, config, seed, chosen):
+    def PPOTraining(family, reward_model, own, heldout, config, seed, chosen):
         seen.update(own=own, heldout=heldout, seed=seed, chosen=chosen)
         numbers = {"policy/best_update": 1.0, "policy/went_back": 2.0, "objective/score": 0.5}
         yield Update(1, numbers)
@@ -105,7 +106,7 @@ def seen(monkeypatch):
         return {"heldout/score": float(role == "policy"), "heldout/kl": 1.0, "heldout/length": 9.0}
 
     monkeypatch.setattr(rounds, "measure_accuracy", lambda *_: GOOD)
-    monkeypatch.setattr(rounds, "train_ppo", train_ppo)
+    monkeypatch.setattr(rounds, "PPOTraining", PPOTraining)
     monkeypatch.setattr(rounds, "evaluate_policy", evaluate_policy)
     return seen
 
