@@ -29,24 +29,32 @@ def write_policy(run_dir: Path, version: int, write: Callable[[Path], None]) -> 
     Raises OSError (disk full, no permission); then no folder of that name exists.
     """
     final = policy_folder(run_dir, version)
-    policies = final.parent
-    aside = policies / f".{version}.tmp"
+
+    def make_room() -> None:
+        if final.exists():  # `clean` has been here, so somebody put it there since
+            _put_aside(final)
+
+    write_folder(final, write, make_room)
+    return final
+
+
+def write_folder(final: Path, write: Callable[[Path], None], make_room: Callable[[], None]) -> None:
+    """Have `write` fill a folder beside `final`, sync it, `make_room`, and give it its name."""
+    parent, aside = final.parent, final.with_name(f".{final.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
-        _sync(run_dir)  # the name 'policies' itself
+        _sync(parent.parent)  # the name of the parent itself
         write(aside)
         for path in sorted(aside.rglob("*")):
             _sync(path)
         _sync(aside)
-        if final.exists():  # `clean` has been here, so somebody put it there since
-            _put_aside(final)
+        make_room()
         os.replace(aside, final)
-        _sync(policies)
+        _sync(parent)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    return final
 
 
 def clean(run_dir: Path, published: Collection[int]) -> list[str]:

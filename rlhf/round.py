@@ -5,7 +5,7 @@ of SQLite: the worker writes down what comes out, and a notebook or a benchmark 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 
@@ -14,9 +14,10 @@ import torch
 from data.preferences import RankedResponses, split_by_prompt
 from rlhf.config import setting
 from rlhf.generate import encode_prompt, sample
+from rlhf.kept_round import KeptRound, Progress, Stage
 from rlhf.models import Family
 from rlhf.ppo import PPOConfig
-from rlhf.ppo_training import PPOTraining, evaluate_policy
+from rlhf.ppo_training import PPOTraining, Update, evaluate_policy
 from rlhf.reward_model import (
     Accuracy,
     RewardModel,
@@ -44,16 +45,6 @@ class RoundConfig:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Something happened; the worker may do other things before it asks for the next."""
-
-    state: str  # 'reward_model' or 'ppo'
-    detail: str  # one sentence
-    step: int
-    metrics: dict[str, float]
-
-
-@dataclass(frozen=True)
 class Outcome:
     """How the round ended. When published, the family's 'policy' role holds the new policy."""
 
@@ -69,10 +60,12 @@ def run_round(
     prompts: Sequence[str],
     config: RoundConfig,
     seed: int,
+    kept: KeptRound | None = None,
 ) -> Iterator[Progress | Outcome]:
     """Run one round from the family's 'published' policy; the last thing yielded is the Outcome.
 
-    rankings: all that stand, of this round and those before. prompts: what PPO may sample on.
+    rankings: all that stand, of this round and those before. prompts: what PPO may sample on. kept: where the
+    round is kept while it runs; if it was there before, it is taken up, and first told again.
     """
     if len(prompts) < LEAST_PROMPTS:
         yield Outcome(False, f"there are {len(prompts)} prompts to train on; wanted: {LEAST_PROMPTS}", {})
@@ -80,65 +73,44 @@ def run_round(
     ids = [encode_prompt(family.tokenizer, p) for p in prompts]
     judging = min(config.heldout_prompts, len(ids) // 4)
     judges, ids = ids[:judging], ids[judging:]
-    judging_texts = set(prompts[:judging])
-    train, heldout = split_by_prompt(rankings, config.reward_model.heldout_share, LEAST_HELDOUT)
-    steps = 0
-    reward_model.reset(seed)
-    for steps, metrics in enumerate(
-        train_reward_model(reward_model, train, config.reward_model, seed), start=1
-    ):
-        yield Progress("reward_model", f"training the reward model on {len(train)} rankings", steps, metrics)
 
-    accuracy = measure_accuracy(reward_model, heldout)
-    yield Progress(
-        "reward_model",
-        f"the reward model orders {accuracy.sentence()} as the annotators did",
-        steps,
-        {
-            "reward_model/accuracy": accuracy.accuracy,
-            "reward_model/accuracy_low": accuracy.low,
-            "reward_model/accuracy_high": accuracy.high,
-            "reward_model/longer_wins": accuracy.longer_wins,
-        },
-    )
-    summary = {
-        "accuracy": accuracy.accuracy,
-        "accuracy_low": accuracy.low,
-        "accuracy_high": accuracy.high,
-        "longer_wins": accuracy.longer_wins,
-        "heldout_pairs": float(accuracy.pairs),
-    }
-    refusal = gate(accuracy, config.gate)
-    if not refusal:
-        taught = learn_heldout(reward_model, heldout, train, config.reward_model, seed)
-        for step, metrics in enumerate(taught, start=steps + 1):
-            detail = f"training the reward model on the {len(heldout)} rankings that have judged it"
-            yield Progress("reward_model", detail, step, metrics)
-        refusal = _normalise(family, reward_model, ids, config, seed)
-    if refusal:
-        yield Outcome(False, refusal, summary)
-        return
+    stage = kept.take_up(reward_model) if kept else None
+    if stage:
+        yield from stage.told
+    else:
+        stage = Stage([], {})
+        refusal = yield from _teach(family, reward_model, rankings, ids, config, seed, stage)
+        if refusal:
+            yield Outcome(False, refusal, stage.summary)
+            return
+        if kept:
+            kept.keep_reward_model(reward_model, stage.told, stage.summary)
+    summary = stage.summary
 
     # Another seed than the one that chooses the best checkpoint: its luck must not count as progress.
     before = evaluate_policy(family, reward_model, judges, config.ppo, seed + 1, role="published")
     family.copy("published", "policy")
+    judging_texts = set(prompts[:judging])
     chosen = [
         reward_model.encode(ranking.prompt, text)
         for ranking in rankings
         if ranking.prompt not in judging_texts
         for text in ranking.chosen()
     ]
-    best, updates, went_back, stop = 0, 0, 0, None
-    for done in PPOTraining(family, reward_model, ids, judges, config.ppo, seed, chosen):
-        if done.step == 0:
-            yield Progress("ppo", "warming up the value function", 0, done.metrics)
-            continue
-        updates, stop, best = done.step, done.stop, int(done.metrics["policy/best_update"])
-        went_back = int(done.metrics["policy/went_back"])
-        score = f"score {done.metrics.get('objective/score', math.nan):+.2f}"
-        detail = f"PPO update {done.step} of {config.ppo.updates}: {done.stop or score}"
-        yield Progress("ppo", detail, done.step, done.metrics)
-    summary |= {"updates": float(updates), "best_update": float(best)}
+    training = PPOTraining(family, reward_model, ids, judges, config.ppo, seed, chosen)
+    if stage.training:
+        training.set_state(stage.training)
+    told = [event for event in stage.told if event.state == "ppo"]
+    stop = None
+    for done in training:
+        stop = done.stop
+        told.append(_progress(done, config.ppo))
+        if kept and not stop:
+            kept.keep_training(training, told)
+        yield told[-1]
+    last = told[-1]
+    best, went_back = (int(last.metrics.get(f"policy/{name}", 0)) for name in ("best_update", "went_back"))
+    summary |= {"updates": float(last.step), "best_update": float(best)}
     if best == 0:
         reason = f"PPO found no policy within {config.ppo.kl_limit:g} nats of KL"
         yield Outcome(False, stop or reason, summary)
@@ -152,6 +124,59 @@ def run_round(
         times = "once" if went_back == 1 else f"{went_back} times"
         stop = f"went back {times} from a KL over {config.ppo.kl_limit:g}"
     yield judge(summary, config.ppo.kl_coef, stop)
+
+
+def _progress(done: Update, config: PPOConfig) -> Progress:
+    if done.step == 0:
+        return Progress("ppo", "warming up the value function", 0, done.metrics)
+    score = f"score {done.metrics.get('objective/score', math.nan):+.2f}"
+    detail = f"PPO update {done.step} of {config.updates}: {done.stop or score}"
+    return Progress("ppo", detail, done.step, done.metrics)
+
+
+def _teach(
+    family: Family,
+    reward_model: RewardModel,
+    rankings: Sequence[RankedResponses],
+    prompts: list[list[int]],
+    config: RoundConfig,
+    seed: int,
+    stage: Stage,
+) -> Generator[Progress, None, str | None]:
+    """Train the reward model, judge it, let it learn from its judges; returns why PPO may not start, or None.
+
+    prompts: encoded, the reference's responses to them set the scores' scale. stage: filled on the way.
+    """
+
+    def tell(detail: str, step: int, metrics: dict[str, float]) -> Progress:
+        stage.told.append(Progress("reward_model", detail, step, metrics))
+        return stage.told[-1]
+
+    train, heldout = split_by_prompt(rankings, config.reward_model.heldout_share, LEAST_HELDOUT)
+    steps = 0
+    reward_model.reset(seed)
+    taught = train_reward_model(reward_model, train, config.reward_model, seed)
+    for steps, metrics in enumerate(taught, start=1):
+        yield tell(f"training the reward model on {len(train)} rankings", steps, metrics)
+
+    accuracy = measure_accuracy(reward_model, heldout)
+    figures = {
+        "accuracy": accuracy.accuracy,
+        "accuracy_low": accuracy.low,
+        "accuracy_high": accuracy.high,
+        "longer_wins": accuracy.longer_wins,
+    }
+    detail = f"the reward model orders {accuracy.sentence()} as the annotators did"
+    yield tell(detail, steps, {f"reward_model/{name}": value for name, value in figures.items()})
+    stage.summary.update(figures, heldout_pairs=float(accuracy.pairs))
+    refusal = gate(accuracy, config.gate)
+    if refusal:
+        return refusal
+    taught = learn_heldout(reward_model, heldout, train, config.reward_model, seed)
+    for step, metrics in enumerate(taught, start=steps + 1):
+        detail = f"training the reward model on the {len(heldout)} rankings that have judged it"
+        yield tell(detail, step, metrics)
+    return _normalise(family, reward_model, prompts, config, seed)
 
 
 def gate(accuracy: Accuracy, floor: float) -> str | None:

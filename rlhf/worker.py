@@ -6,14 +6,16 @@ rankings have arrived, answers the before/after page, and does what people ask (
 Annotators never wait for it: a round is a generator, and between any two of its steps the worker does
 everything else that is due.
 
-It may be killed at any moment. What was acknowledged is in the store; a round that was running is begun again
-with the same rankings; a policy is published by its row, written after its folder is on disk.
+It may be killed at any moment. What was acknowledged is in the store; a round that was running is taken up
+where it was (`kept_round`), or else begun again, with the same rankings; a policy is published by its row,
+written after its folder is on disk.
 """
 
 import argparse
 import contextlib
 import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -30,6 +32,7 @@ from rlhf import checkpoint
 from rlhf.config import WorkerConfig
 from rlhf.drafts import draw_drafts
 from rlhf.generate import SamplingConfig
+from rlhf.kept_round import KeptRound
 from rlhf.models import ModelError, load_family, resolve
 from rlhf.ppo import PPOConfig
 from rlhf.prompts import load_prompts, prompt_limit
@@ -41,6 +44,7 @@ from rlhf.viewer import UNPUBLISHED, Viewer
 FIRST_FILL = 2  # tasks made at once when there is none: somebody may be looking at an empty page
 FILL = 8  # tasks made at once after that
 ROUND_SAMPLES = 6  # held-out prompts kept with a round, answered before and after
+ROUND = "round"  # folder in the run directory where a running round is kept
 MOST_ATTEMPTS = 3  # at one round: what ends the worker that often will end it again
 
 
@@ -158,8 +162,13 @@ class Worker:
         died = self.store.get_setting("ended_in_order") != [round_.id, round_.attempts]
         if died and round_.attempts >= MOST_ATTEMPTS:
             self._fail(round_, f"the worker ended {round_.attempts} times in this round")
-        else:
-            self.begin_round()
+            return
+        if died and round_.attempts == MOST_ATTEMPTS - 1:  # perhaps it died of what was kept
+            self._forget_round()
+        self.begin_round()
+
+    def _forget_round(self) -> None:
+        shutil.rmtree(self.run_dir / ROUND, ignore_errors=True)
 
     def end_in_order(self) -> None:
         """Note that a person ends the app, so that this attempt at a round did not die of the round."""
@@ -275,6 +284,7 @@ class Worker:
             self._fail(round_, f"{type(error).__name__}: {first_line[:300]}")
         finally:
             self.in_round = False
+        self._forget_round()  # it has ended
         if not self.viewer.scores_ready:  # a round that ended early leaves a half-trained reward model
             self._load_scores()
         if self.stop_asked is not None:
@@ -303,8 +313,10 @@ class Worker:
         if self.version != round_.parent_version:  # begun again after somebody went back to another policy
             raise StopRound(f"policy {self.version} was published instead of {round_.parent_version}")
         self.viewer.scores_ready = self.viewer.unpublished_ready = False  # both are being trained anew
+        identity = (round_.id, round_.parent_version, config, seed, rankings, prompts)
+        kept = KeptRound(self.run_dir / ROUND, *identity)
         outcome = None
-        for event in run_round(self.family, self.reward_model, rankings, prompts, config, seed):
+        for event in run_round(self.family, self.reward_model, rankings, prompts, config, seed, kept):
             if isinstance(event, Outcome):
                 outcome = event
                 break
