@@ -102,7 +102,8 @@ class PPOTraining:
         self.generator.set_state(state["generator"])
         self.controller.coefficient = state["kl_coef"]
         self.best = _Best(**state["best"])
-        self.average.state, self.average.count = state["average"]
+        average, self.average.count = state["average"]
+        self.average.state = {name: t.to(self.family.device) for name, t in average.items()}  # read to the CPU
         self.progress = _Progress(**state["progress"])
 
     def _rollout(self, episodes: int) -> Rollout:
@@ -131,13 +132,11 @@ class PPOTraining:
                 self.controller.coefficient *= 2
                 progress.went_back += 1
             else:
-                stop = (
-                    f"KL against the reference reached {kl:.1f} nats, over the limit of {progress.limit:.3g}"
-                )
+                limit = f"the limit of {progress.limit:.3g}"
+                stop = f"KL against the reference reached {kl:.1f} nats, over {limit}"
             progress.just_went_back = over
-            if stop is None and (
-                progress.step % config.evaluate_every == 0 or progress.step == config.updates
-            ):
+            due = progress.step % config.evaluate_every == 0 or progress.step == config.updates
+            if stop is None and due:
                 metrics |= self._judge()
         except FloatingPointError as error:
             stop = str(error)
