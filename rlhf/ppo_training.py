@@ -102,8 +102,8 @@ class PPOTraining:
         self.generator.set_state(state["generator"])
         self.controller.coefficient = state["kl_coef"]
         self.best = _Best(**state["best"])
-        average, self.average.count = state["average"]
-        self.average.state = {name: t.to(self.family.device) for name, t in average.items()}  # read to the CPU
+        average, self.average.count = state["average"]  # on the CPU, where files are read to
+        self.average.state = {name: t.to(self.family.device) for name, t in average.items()}
         self.progress = _Progress(**state["progress"])
 
     def _rollout(self, episodes: int) -> Rollout:
