@@ -29,17 +29,14 @@ def write_policy(run_dir: Path, version: int, write: Callable[[Path], None]) -> 
     Raises OSError (disk full, no permission); then no folder of that name exists.
     """
     final = policy_folder(run_dir, version)
-
-    def make_room() -> None:
-        if final.exists():  # `clean` has been here, so somebody put it there since
-            _put_aside(final)
-
-    write_folder(final, write, make_room)
+    if final.exists():  # `clean` has been here, so somebody put it there since
+        _put_aside(final)
+    write_folder(final, write)
     return final
 
 
-def write_folder(final: Path, write: Callable[[Path], None], make_room: Callable[[], None]) -> None:
-    """Have `write` fill a folder beside `final`, sync it, `make_room`, and give it its name."""
+def write_folder(final: Path, write: Callable[[Path], None]) -> None:
+    """Have `write` fill a folder beside `final`, which is not there yet, sync it, and give it its name."""
     parent, aside = final.parent, final.with_name(f".{final.name}.tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -49,7 +46,6 @@ def write_folder(final: Path, write: Callable[[Path], None], make_room: Callable
         for path in sorted(aside.rglob("*")):
             _sync(path)
         _sync(aside)
-        make_room()
         os.replace(aside, final)
         _sync(parent)
     except BaseException:

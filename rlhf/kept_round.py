@@ -44,6 +44,11 @@ class Stage:
     training: dict[str, Any] | None = None  # PPOTraining's state
 
 
+def forget(folder: Path) -> None:
+    """Remove what was kept of a round, if anything."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 class KeptRound:
     """Keeps one round; `identity` is all that makes it this one."""
 
@@ -51,9 +56,6 @@ class KeptRound:
         self.folder = folder
         self.identity = hashlib.sha256(repr((FORMAT, *identity)).encode()).hexdigest()
         self._written, self._took = 0.0, 0.0
-
-    def discard(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def keep_reward_model(self, model: RewardModel, told: Sequence[Progress], summary: dict) -> None:
         """From the reward model's end on."""
@@ -63,9 +65,9 @@ class KeptRound:
             model.save(folder)
             (folder / "round.json").write_text(json.dumps(kept), encoding="utf-8")
 
-        self.discard()
+        forget(self.folder)
         with self._goes_on():
-            write_folder(self.folder / "reward", write, make_room=lambda: None)
+            write_folder(self.folder / "reward", write)
 
     def keep_training(self, training: PPOTraining, told: Sequence[Progress]) -> None:
         """Between two updates; skipped while writing would take too much of the time."""

@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import sys
 import threading
 import time
@@ -32,7 +31,7 @@ from rlhf import checkpoint
 from rlhf.config import WorkerConfig
 from rlhf.drafts import draw_drafts
 from rlhf.generate import SamplingConfig
-from rlhf.kept_round import KeptRound
+from rlhf.kept_round import KeptRound, forget
 from rlhf.models import ModelError, load_family, resolve
 from rlhf.ppo import PPOConfig
 from rlhf.prompts import load_prompts, prompt_limit
@@ -164,11 +163,8 @@ class Worker:
             self._fail(round_, f"the worker ended {round_.attempts} times in this round")
             return
         if died and round_.attempts == MOST_ATTEMPTS - 1:  # perhaps it died of what was kept
-            self._forget_round()
+            forget(self.run_dir / ROUND)
         self.begin_round()
-
-    def _forget_round(self) -> None:
-        shutil.rmtree(self.run_dir / ROUND, ignore_errors=True)
 
     def end_in_order(self) -> None:
         """Note that a person ends the app, so that this attempt at a round did not die of the round."""
@@ -284,7 +280,7 @@ class Worker:
             self._fail(round_, f"{type(error).__name__}: {first_line[:300]}")
         finally:
             self.in_round = False
-        self._forget_round()  # it has ended
+        forget(self.run_dir / ROUND)  # it has ended
         if not self.viewer.scores_ready:  # a round that ended early leaves a half-trained reward model
             self._load_scores()
         if self.stop_asked is not None:

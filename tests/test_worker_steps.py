@@ -211,6 +211,23 @@ def test_a_round_that_people_ended_three_times_is_begun_again(start, monkeypatch
     assert worker.store.round(1).state == "failed"
 
 
+def test_the_last_attempt_at_a_round_trusts_nothing_that_was_kept(start, monkeypatch):
+    worker = start()
+    worker.store.begin_round({})
+    kept = worker.run_dir / module.ROUND / "reward"
+    kept.mkdir(parents=True)
+    there = []
+
+    def begin_round(self):
+        there.append(kept.exists())
+        self.store.begin_round({})
+
+    monkeypatch.setattr(Worker, "begin_round", begin_round)
+    start().take_up()  # the first attempt died
+    start().take_up()  # and so did the second, perhaps of what it took up
+    assert there == [True, False]
+
+
 def test_a_round_of_another_policy_than_the_published_one_says_so(start):
     worker = start()
     publish(worker)
