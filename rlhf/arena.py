@@ -13,10 +13,9 @@ import torch
 
 from rlhf import checkpoint
 from rlhf.evaluate import Comparison, compare
-from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
+from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample
+from rlhf.likelihood import token_logprobs_at
 from rlhf.models import Family, load_family
-from rlhf.ppo import PPOConfig
-from rlhf.ppo_training import measure_kl
 
 
 class Policies(Protocol):
@@ -65,6 +64,7 @@ def evaluate_versions(
         tuning=store.get_setting("tuning"),
         device=device or config.get("device", "auto"),
         lora_rank=store.get_setting("lora_rank", 16),
+        precision=config.get("precision", "auto"),
     )
     for role, version in (("published", before), ("policy", after)):
         if version:
@@ -96,7 +96,7 @@ def compare_roles(
 ) -> Comparison:
     """Win rate of one role of a family over another; each sampled once, `before` a second time."""
     ids = [encode_prompt(family.tokenizer, p) for p in prompts]
-    drawn: list[list[int]] = []
+    drawn: list[Sample] = []
 
     def sampler(role: str, offset: int):
         def answer(_: Sequence[str]) -> list[str]:
@@ -111,7 +111,7 @@ def compare_roles(
                     generator=generator,
                 )
             if role == after:
-                drawn.extend(s.tokens for s in samples)
+                drawn.extend(samples)
             return [decode_text(family.tokenizer, s.tokens) for s in samples]
 
         return answer
@@ -127,5 +127,8 @@ def compare_roles(
         length_unit="tokens",
         labels=labels,
     )
-    kl = measure_kl(family, after, ids, drawn, PPOConfig(sampling=sampling))
+    reference = token_logprobs_at(
+        (sampling.temperature,), family, "reference", ids, [s.tokens for s in drawn]
+    )[0]
+    kl = (sum(sum(s.logprobs) for s in drawn) - float(reference.sum())) / len(drawn)
     return Comparison(**{**comparison.to_dict(), "kl": kl})

@@ -26,6 +26,9 @@ class WorkerConfig:
     tuning: str = setting("auto", "full, lora, or auto (full below 50M parameters).")
     lora_rank: int = setting(16, "Rank of the LoRA adapters.")
     device: str = setting("auto", "auto (CUDA, else MPS, else CPU), cuda, mps or cpu.")
+    precision: str = setting(
+        "auto", "Of matrix products: bf16, float32, or auto (bf16 on CUDA and on CPUs with AMX)."
+    )
     threads: int = setting(
         0, "CPU threads for torch; 0: OMP_NUM_THREADS if set, else all cores but one, at least two."
     )
@@ -62,6 +65,7 @@ class WorkerConfig:
             (self.kl_coef >= 0, "kl-coef", "0 or more"),
             (self.kl_limit > 0, "kl-limit", "above 0"),
             (self.tuning in ("full", "lora", "auto"), "tuning", "full, lora or auto"),
+            (self.precision in ("bf16", "float32", "auto"), "precision", "bf16, float32 or auto"),
             (self.lora_rank >= 1, "lora-rank", "at least 1"),
             (self.threads >= 0, "threads", "0 or more"),
         ]

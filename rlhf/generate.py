@@ -5,9 +5,10 @@ leave the batch, so that a few long responses do not make every row pay for thei
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf.config import setting
@@ -26,6 +27,8 @@ class Sample:
 
     tokens: list[int]  # with EOS at the end when finished
     finished: bool  # ended by EOS, not cut
+    logprobs: list[float] = field(default_factory=list)  # of each token, as it was drawn
+    entropy: list[float] = field(default_factory=list)  # in nats, of what each was drawn from
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
@@ -48,18 +51,39 @@ def decode_text(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:
     return tokenizer.decode(tokens, skip_special_tokens=True)
 
 
-def _pick(logits: torch.Tensor, config: SamplingConfig, generator: torch.Generator | None) -> torch.Tensor:
-    """One token per row from logits (B, V) -> (B,)."""
+@dataclass(frozen=True)
+class Step:
+    """What one step of `decode` wrote, for the rows that were still running."""
+
+    rows: list[int]
+    tokens: list[int]
+    logprobs: list[float]  # of these tokens, under the distribution that they were drawn from
+    entropy: list[float]  # of that distribution, in nats
+
+
+def _pick(
+    logits: Tensor, config: SamplingConfig, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One token per row from logits (B, V) -> tokens, their log-probabilities, entropies, (B,) each."""
     if config.temperature == 0:
-        return logits.argmax(-1)
-    probabilities = (logits.float() / config.temperature).softmax(-1)
-    if not torch.isfinite(probabilities).all():
-        raise FloatingPointError("the model's probabilities are not finite numbers")
+        sure = torch.zeros(logits.shape[0], device=logits.device)
+        return logits.argmax(-1), sure, sure
+    logprobs = (logits.float() / config.temperature).log_softmax(-1)
+    probabilities = logprobs.exp()
     if config.top_p < 1:
         ordered, order = probabilities.sort(-1, descending=True)
         ordered[ordered.cumsum(-1) - ordered >= config.top_p] = 0  # the token that crosses top_p stays
         probabilities = torch.zeros_like(probabilities).scatter_(-1, order, ordered)
-    return torch.multinomial(probabilities, 1, generator=generator).squeeze(1)
+        probabilities /= probabilities.sum(-1, keepdim=True)
+        logprobs = probabilities.log()
+    reach = probabilities.cumsum(-1)
+    if not torch.isfinite(reach[:, -1]).all():
+        raise FloatingPointError("the model's probabilities are not finite numbers")
+    # One random number a row, not one a word: where it falls between the sums is the token.
+    drawn = torch.rand(len(reach), 1, generator=generator, device=reach.device) * reach[:, -1:]
+    tokens = torch.searchsorted(reach, drawn, right=True).clamp(max=reach.shape[1] - 1)
+    entropy = torch.special.entr(probabilities).sum(-1)
+    return tokens.squeeze(1), logprobs.gather(1, tokens).squeeze(1), entropy
 
 
 @torch.no_grad()
@@ -71,8 +95,8 @@ def decode(
     pad_id: int,
     eos_ids: set[int],
     generator: torch.Generator | None = None,
-) -> Iterator[list[tuple[int, int]]]:
-    """Yield, for every step, the (row, token) pairs just sampled. Rows end with EOS or at the limit.
+) -> Iterator[Step]:
+    """Yield what every step writes. Rows end with EOS or at the limit.
 
     Left-padded, with explicit positions, so that a row gets the same logits alone or in a batch.
     """
@@ -97,9 +121,14 @@ def decode(
             use_cache=True,
             logits_to_keep=1,
         )
-        tokens = _pick(output.logits[:, -1], config, generator)
-        alive = (~stopped).tolist()
-        yield [(row, token) for row, token, lives in zip(rows, tokens.tolist(), alive, strict=True) if lives]
+        tokens, logprobs, entropy = _pick(output.logits[:, -1], config, generator)
+        alive = (~stopped).nonzero().squeeze(1)
+        yield Step(
+            [rows[i] for i in alive.tolist()],
+            tokens[alive].tolist(),
+            logprobs[alive].tolist(),
+            entropy[alive].tolist(),
+        )
         stopped = stopped | torch.isin(tokens, eos)
         running = int((~stopped).sum())
         if running == 0 or step + 1 == config.max_new_tokens:
@@ -127,9 +156,12 @@ def sample(
     """One response per prompt (repeat a prompt to get several)."""
     if not prompts:
         return []
-    tokens: list[list[int]] = [[] for _ in prompts]
-    steps = decode(model, prompts, config, pad_id=pad_id, eos_ids=eos_ids, generator=generator)
-    for step in steps:
-        for row, token in step:
-            tokens[row].append(token)
-    return [Sample(t, bool(t) and t[-1] in eos_ids) for t in tokens]
+    tokens, logprobs, entropy = ([[] for _ in prompts] for _ in range(3))
+    for step in decode(model, prompts, config, pad_id=pad_id, eos_ids=eos_ids, generator=generator):
+        for row, *found in zip(step.rows, step.tokens, step.logprobs, step.entropy, strict=True):
+            for whole, part in zip((tokens, logprobs, entropy), found, strict=True):
+                whole[row].append(part)
+    return [
+        Sample(t, bool(t) and t[-1] in eos_ids, p, e)
+        for t, p, e in zip(tokens, logprobs, entropy, strict=True)
+    ]

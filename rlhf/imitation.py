@@ -14,12 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from rlhf.batching import Deck
 from rlhf.functional import imitation_loss
 from rlhf.likelihood import response_logprobs, token_logprobs_at
 from rlhf.models import Family
 from rlhf.reward_model import RewardModel
+from rlhf.value_function import ValueFunction
 
 Pair = tuple[list[int], list[int]]  # an encoded prompt, and a response closed by EOS
 
@@ -32,6 +34,7 @@ class Chosen:
     response: list[int]
     score: float
     ref_logprob: float  # of the whole response, at the sampling temperature
+    state: Tensor  # (1, hidden + output) what the value function reads before the first token
 
 
 def scored_chosen(
@@ -42,14 +45,15 @@ def scored_chosen(
     prompts, responses = zip(*order.sample(list(pairs), min(len(pairs), most)), strict=True)
     family = reward_model.family
     plain, tempered = token_logprobs_at((1.0, temperature), family, "reference", prompts, responses)
-    scores = reward_model.assess(prompts, responses, plain).scores.tolist()
-    found = zip(prompts, responses, scores, tempered.sum(1).tolist(), strict=True)
+    assessment = reward_model.assess(prompts, responses, plain, with_states=True)
+    scores, states = assessment.scores.tolist(), assessment.states[:, :1].clone()
+    found = zip(prompts, responses, scores, tempered.sum(1).tolist(), states, strict=True)
     return Deck([Chosen(*card) for card in found], order)
 
 
 def imitate(
     family: Family,
-    value_function,
+    value_function: ValueFunction,
     chosen: Sequence[Chosen],
     *,
     kl_coef: float,
@@ -65,12 +69,12 @@ def imitate(
     for rows, batch in family.batches([c.prompt for c in chosen], [c.response for c in chosen]):
         part = [chosen[i] for i in rows]
         with torch.no_grad():
-            expected = value_function(batch)[:, 0]  # before the first token
+            expected = value_function(torch.stack([c.state for c in part]))[:, 0]
         scores, ref_logprobs = torch.tensor([(c.score, c.ref_logprob) for c in part], device=family.device).T
         share = float(batch.mask.sum()) / tokens
         with family.use("policy"):
-            logprobs, _ = response_logprobs(family, "policy", batch, temperature)
-            kl = (logprobs.detach() * batch.mask).sum(1) - ref_logprobs
+            logprobs = response_logprobs(family, "policy", batch, temperature)
+            kl = logprobs.detach().sum(1) - ref_logprobs
             returns = scores - kl_coef * kl.clamp(min=0)
             loss = share * imitation_loss(logprobs, returns, expected, batch.mask)
             (weight * loss).backward()

@@ -1,6 +1,7 @@
-"""Log-probabilities of responses under a role of the family, with and without gradients."""
+"""One pass of a model over prompts and responses, and what it says of each response token."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,43 +9,52 @@ from transformers import PreTrainedModel
 
 from rlhf import functional as f
 from rlhf.batching import Padded
-from rlhf.models import Family, ModelError, listen, states_at
+from rlhf.models import Family, listen
 from rlhf.pooled import POOLS, pool
 
 
-def response_logprobs(
-    family: Family, role: str, batch: Padded, temperature: float, *, entropy: bool = False
-) -> tuple[Tensor, Tensor | None]:
-    """Log-probabilities of the response tokens under a role (B, R), and their entropies if asked for.
+@dataclass(frozen=True)
+class Pass:
+    """From one pass over a batch of B sequences with N response tokens in all, R in the longest."""
 
-    Logits are computed for response positions only: those of the prompt are never needed.
-    """
+    middle: Tensor  # (B, T, hidden) the states that `models.listen` hears
+    last: Tensor  # (B, T, output) the states that the LM head reads
+    logits: Tensor  # (N, V) that predict the response tokens, in the order of `batch.mask`
+
+    def logprobs(self, batch: Padded, temperature: float) -> Tensor:
+        """Log-probabilities of the response tokens (B, R); 0 behind the end."""
+        return spread(f.logprobs_of(self.logits, batch.tokens[batch.mask], temperature), batch.mask)
+
+    def written(self, batch: Padded) -> Tensor:
+        """Middle states of the response tokens themselves (B, R, hidden)."""
+        return at(self.middle, (batch.positions + 1).clamp(max=batch.ids.shape[1] - 1))
+
+    def before(self, batch: Padded) -> Tensor:
+        """Middle and last states before each response token (B, R, hidden + output)."""
+        return torch.cat([at(self.middle, batch.positions), at(self.last, batch.positions)], dim=-1)
+
+
+def look(model: PreTrainedModel, batch: Padded) -> Pass:
+    """One pass. Logits are computed for the response tokens alone: not for prompts, not for padding."""
+    with listen(model, (batch.mask.nonzero()[:, 0], batch.positions[batch.mask])) as heard:
+        logits = model(input_ids=batch.ids, use_cache=False).logits
+    return Pass(heard.middle, heard.last.float(), logits.squeeze(0))
+
+
+def at(states: Tensor, positions: Tensor) -> Tensor:
+    """(B, T, any), (B, R) -> (B, R, any)."""
+    return states.gather(1, positions.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
+
+
+def spread(values: Tensor, mask: Tensor) -> Tensor:
+    """(N,) to where the mask is True, 0 elsewhere -> the mask's shape."""
+    return torch.zeros_like(mask, dtype=values.dtype).masked_scatter(mask, values)
+
+
+def response_logprobs(family: Family, role: str, batch: Padded, temperature: float) -> Tensor:
+    """Log-probabilities of the response tokens under a role (B, R); 0 behind the end."""
     with family.use(role) as model:
-        logits = _response_logits(model, batch)
-    logprobs = f.logprobs_of(logits, batch.tokens, temperature)
-    if not entropy:
-        return logprobs, None
-    with torch.no_grad():
-        return logprobs, f.entropy_of(logits, temperature)
-
-
-def _response_logits(model: PreTrainedModel, batch: Padded) -> Tensor:
-    """Logits that predict each response token (B, R, V); those of the prompt are never computed."""
-    first, width = int(batch.positions.min()), batch.ids.shape[1]
-    logits = model(input_ids=batch.ids, use_cache=False, logits_to_keep=width - first).logits
-    if logits.shape[1] != width - first:
-        raise ModelError(f"{type(model).__name__} cannot leave out a prompt's logits; use another model.")
-    return logits.gather(1, (batch.positions - first).unsqueeze(-1).expand(-1, -1, logits.shape[-1]))
-
-
-def response_states(model: PreTrainedModel, batch: Padded) -> tuple[Tensor, Tensor]:
-    """From one pass: the state of each response token (B, R, hidden), which `models.listen` hears, and the
-    logits that predict it (B, R, V).
-    """
-    with listen(model) as heard:
-        logits = _response_logits(model, batch)
-    own = (batch.positions + 1).clamp(max=batch.ids.shape[1] - 1)
-    return states_at(heard[0], own), logits
+        return look(model, batch).logprobs(batch, temperature)
 
 
 @torch.no_grad()
@@ -56,10 +66,10 @@ def logprobs_and_pools(
     pools = torch.zeros(len(responses), POOLS * family.hidden_size)
     for rows, batch in family.batches(prompts, responses):
         with family.use(role) as model:
-            states, logits = response_states(model, batch)
-        found = f.logprobs_of(logits, batch.tokens, 1.0) * batch.mask
+            seen = look(model, batch)
+        found = seen.logprobs(batch, 1.0)
         logprobs[rows, : found.shape[1]] = found.cpu()
-        pools[rows] = pool(states, batch.mask).cpu()
+        pools[rows] = pool(seen.written(batch), batch.mask).cpu()
     return logprobs, pools
 
 
@@ -83,8 +93,8 @@ def token_logprobs_at(
     found = [torch.zeros(shape) for _ in temperatures]
     for rows, batch in family.batches(prompts, responses):
         with family.use(role) as model:
-            logits = _response_logits(model, batch)
+            seen = look(model, batch)
         for whole, temperature in zip(found, temperatures, strict=True):
-            logprobs = f.logprobs_of(logits, batch.tokens, temperature)
-            whole[rows, : logprobs.shape[1]] = (logprobs * batch.mask).cpu()
+            logprobs = seen.logprobs(batch, temperature)
+            whole[rows, : logprobs.shape[1]] = logprobs.cpu()
     return found

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 
 class LogitScale:
-    """Multiplies the logits of a model through the weights of its last norm; call `step` after `backward`.
+    """Multiplies the logits of a model through its last norm's weights; `read` after `backward`, then `step`.
 
     gains: those weights, `reference`: the same of the reference. limit: how many times as large they may
     become. A policy that is sure of everything has nothing left to try, and people nothing to choose from.
@@ -44,9 +44,14 @@ class LogitScale:
         return float(_size(self.gains) / self.reference)
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Move the factor by what the gradient of all gains together says of it."""
-        self.log.grad = sum((p.grad * p).sum() for p in self.gains)
+    def read(self) -> Tensor:
+        """What the gradient of all gains together says of the factor; read it before anything changes it."""
+        return sum((p.grad * p).sum() for p in self.gains)
+
+    @torch.no_grad()
+    def step(self, gradient: Tensor) -> None:
+        """Move the factor by what was `read`."""
+        self.log.grad = gradient
         before = self.log.clone()
         self.optimizer.step()
         room = (self.limit * self.reference / _size(self.gains)).log()

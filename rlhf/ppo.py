@@ -5,11 +5,12 @@ against the reference per token; estimate advantages (GAE); a few clipped steps 
 the KL coefficient. It follows LHP (Ziegler 2019) and N+ (Huang 2024, "The N+ Implementation Details of RLHF
 with PPO"), with these choices:
 
-1. The value function has a trunk of its own, started from the reward model's (N+ detail 5), so that it
-   knows from the first what that trunk makes of a whole response; then it is warmed up on one large rollout.
-   Its two heads: `value_function`.
-2. Old log-probabilities are computed by the same forward pass as in the update, not taken from the decode
-   loop: same positions, same dtype, same temperature. The first ratio is therefore 1, and that is asserted.
+1. The value function is a small network on the states of the reward model's trunk, taken from the pass that
+   scores a response, and starts from the reward model's head (N+ detail 5 copies the whole model); then it
+   is warmed up on one large rollout. No second trunk is trained: `value_function` has the figures.
+2. Old log-probabilities are those that the response was drawn with (`generate.Step`): no pass is spent on
+   them, and they are the truth. The update's pass gives the same, at the same temperature; that the first
+   ratio is 1 is asserted.
 3. A response that did not end with EOS gets a fixed low score (N+ detail 9), so endless responses never pay;
    so does an empty one.
 4. Advantages are whitened, rewards are not (N+ details 17 and 24): whitened rewards would lose the score's
@@ -55,7 +56,7 @@ import torch
 from torch import Tensor, nn
 
 from rlhf import functional as f
-from rlhf.batching import Deck, pad
+from rlhf.batching import Deck
 from rlhf.config import setting
 from rlhf.generate import Sample, SamplingConfig, decode_text, sample
 from rlhf.imitation import Chosen, imitate
@@ -65,6 +66,8 @@ from rlhf.models import Family
 from rlhf.reward_model import RewardModel
 from rlhf.value_function import ValueFunction
 
+VALUE_ROWS = 256  # responses whose values are computed together
+
 
 @dataclass(frozen=True)
 class PPOConfig:
@@ -73,13 +76,13 @@ class PPOConfig:
     minibatch: int = setting(32, "Responses per optimiser step.")
     inner_epochs: int = setting(2, "Passes over the responses of one update.")
     learning_rate: float = setting(4e-4, "Policy's rate for a model 256 wide; see Family.learning_rate.")
-    value_learning_rate: float = setting(6e-4, "The value function's, likewise.")
+    value_learning_rate: float = setting(6e-4, "The value function's, likewise for a model 256 wide.")
     logit_scale_learning_rate: float = setting(
         0.02, "Rate of the logarithm of the factor on the policy's logits; 0: no factor."
     )
     logit_scale_limit: float = setting(2.0, "Largest factor on the policy's logits, against the reference's.")
     warmup_episodes: int = setting(128, "Responses that teach the value function before the first update.")
-    warmup_epochs: int = setting(3, "Passes over them.")
+    warmup_epochs: int = setting(12, "Passes over them.")
     kl_coef: float = setting(0.1, "KL coefficient, at the start of a round when it adapts.")
     kl_target: float = setting(0.0, "KL in nats per response that the coefficient is steered to; 0: fixed.")
     kl_horizon: float = setting(10_000, "Episodes over which the coefficient adapts (LHP).")
@@ -114,10 +117,10 @@ class Rollout:
     mask: Tensor  # (B, R) True where there is a response token
     logprobs: Tensor  # (B, R) of the policy that sampled them
     ref_logprobs: Tensor  # (B, R)
-    values: Tensor  # (B, R) before each token is written
     scores: Tensor  # (B,) normalised, or missing_eos_score
     early: Tensor  # (B, R) the part of the score that is a token's own, see `reward_model.Assessment`
     entropy: Tensor  # (B, R)
+    states: Tensor | None  # (B, R, hidden + output) what the value function reads before each token
 
     @property
     def kl(self) -> Tensor:
@@ -135,13 +138,16 @@ class Rollout:
 def rollout(
     family: Family,
     reward_model: RewardModel,
-    value_function: ValueFunction,
-    prompts: list[list[int]],
+    prompts: Sequence[list[int]],
     config: PPOConfig,
     generator: torch.Generator,
+    *,
+    role: str = "policy",
+    with_states: bool = True,
 ) -> Rollout:
-    """Sample one response per prompt from the policy, and look at them with every model."""
-    with family.use("policy") as model:
+    """One response to each prompt, and what reference and reward model make of it: one pass of each."""
+    prompts = list(prompts)
+    with family.use(role) as model:
         samples = sample(
             model,
             prompts,
@@ -151,35 +157,26 @@ def rollout(
             generator=generator,
         )
     responses = [s.tokens for s in samples]
-    finished = torch.tensor([s.finished for s in samples])
-    temperature = config.sampling.temperature
-    plain, ref_logprobs = token_logprobs_at((1.0, temperature), family, "reference", prompts, responses)
-    assessment = reward_model.assess(prompts, responses, plain)
-    scores = paid_scores(assessment.scores, samples, family.tokenizer, config)
-
-    shape = (len(responses), max(len(r) for r in responses))
-    mask = torch.arange(shape[1]) < torch.tensor([len(r) for r in responses]).unsqueeze(1)
-    logprobs, values, entropy = (torch.zeros(shape) for _ in range(3))
-    for rows, batch in family.batches(prompts, responses):
-        columns = batch.tokens.shape[1]
-        own, own_entropy = response_logprobs(family, "policy", batch, temperature, entropy=True)
-        for whole, part in (
-            (logprobs, own),
-            (values, value_function(batch)),
-            (entropy, own_entropy),
-        ):
-            whole[rows, :columns] = (part * batch.mask).cpu()
+    plain, ref_logprobs = token_logprobs_at(
+        (1.0, config.sampling.temperature), family, "reference", prompts, responses
+    )
+    assessment = reward_model.assess(prompts, responses, plain, with_states=with_states)
+    lengths = torch.tensor([len(r) for r in responses])
+    mask = torch.arange(int(lengths.max())) < lengths.unsqueeze(1)
+    logprobs, entropy = (torch.zeros(mask.shape) for _ in range(2))
+    logprobs[mask] = torch.tensor([p for s in samples for p in s.logprobs])
+    entropy[mask] = torch.tensor([e for s in samples for e in s.entropy])
     return Rollout(
         prompts,
         responses,
-        finished,
+        torch.tensor([s.finished for s in samples]),
         mask,
         logprobs,
         ref_logprobs,
-        values,
-        scores,
+        paid_scores(assessment.scores, samples, family.tokenizer, config),
         assessment.early,
         entropy,
+        assessment.states,
     )
 
 
@@ -204,15 +201,20 @@ class Learner:
     chosen: Deck[Chosen] | None = None
 
     @classmethod
-    def start(cls, family: Family, reward_model: RewardModel, config: PPOConfig) -> "Learner":
-        value_function = ValueFunction(reward_model)
-        rate = family.learning_rate
+    def start(cls, family: Family, reward_model: RewardModel, config: PPOConfig, seed: int = 0) -> "Learner":
+        value_function = ValueFunction(reward_model, seed)
         # eps 1e-5 as in LHP and N+ (detail 13): torch's 1e-8 makes early steps too large
         policy = torch.optim.AdamW(
-            family.parameters("policy"), lr=rate(config.learning_rate), eps=1e-5, weight_decay=0.0
+            family.parameters("policy"),
+            lr=family.learning_rate(config.learning_rate),
+            eps=1e-5,
+            weight_decay=0.0,
         )
         value = torch.optim.AdamW(
-            value_function.parameters(), lr=rate(config.value_learning_rate), eps=1e-5, weight_decay=0.0
+            value_function.parameters(),
+            lr=config.value_learning_rate * 256 / family.hidden_size,
+            eps=1e-5,
+            weight_decay=0.0,
         )
         return cls(family, value_function, policy, value, _logit_scale(family, config))
 
@@ -225,7 +227,7 @@ class Learner:
         """A copy of all that training changes."""
         return {
             "policy": self.family.state("policy"),
-            "value": self.value_function.state(),
+            "value": copy.deepcopy(self.value_function.state_dict()),
             "optimizers": [copy.deepcopy(o.state_dict()) for o in self.optimizers],
             "logit_scale": self.logit_scale.log.detach().clone() if self.logit_scale else None,
             "chosen": (self.chosen.left.copy(), self.chosen.order.getstate()) if self.chosen else None,
@@ -233,7 +235,7 @@ class Learner:
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.family.set_state("policy", state["policy"])
-        self.value_function.set_state(state["value"])
+        self.value_function.load_state_dict(state["value"])
         for optimizer, own in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(own)
         if self.logit_scale:
@@ -271,67 +273,66 @@ def warm_up_value(
     It starts from the reward model, which has only ever seen whole responses: its word on a prefix is noise
     (explained variance -6 was measured on the starter), and the first advantages would be noise too.
     """
-    family, rows = learner.family, list(range(len(data.responses)))
     rewards = data.rewards(config.kl_coef)
     _, returns = f.gae(rewards, torch.zeros_like(rewards), data.mask, config.gamma, lam=1.0)
-    predicted = torch.zeros_like(returns)
-    loss = torch.zeros(())
-    for epoch in range(config.warmup_epochs):
+    rows, loss = list(range(len(data.responses))), 0.0
+    for _ in range(config.warmup_epochs):
         order.shuffle(rows)
         for start in range(0, len(rows), config.minibatch):
-            part = rows[start : start + config.minibatch]
-            batch = pad(
-                [data.prompts[i] for i in part],
-                [data.responses[i] for i in part],
-                family.pad_id,
-                family.device,
-            )
-            columns = batch.tokens.shape[1]
-            target = returns[part, :columns].to(family.device)
-            with family.use("value"):
-                values = learner.value_function(batch)
-                loss = 0.5 * f.masked_mean((values - target) ** 2, batch.mask)
-                learner.value_optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-            nn.utils.clip_grad_norm_(learner.value_function.parameters(), config.max_grad_norm)
-            learner.value_optimizer.step()
-            if epoch == config.warmup_epochs - 1:
-                predicted[part, :columns] = (values.detach() * batch.mask).cpu()
-    explained = f.explained_variance(predicted, returns, data.mask)
-    return {"value/loss": float(loss.detach()), "value/explained_variance": float(explained)}
+            loss = _value_step(learner, data, None, returns, rows[start : start + config.minibatch], config)
+    explained = f.explained_variance(values_of(learner, data), returns, data.mask)
+    return {"value/loss": loss, "value/explained_variance": float(explained)}
+
+
+@torch.no_grad()
+def values_of(learner: Learner, data: Rollout) -> Tensor:
+    """What the value function expects before each token (B, R); 0 behind the end."""
+    rows = range(0, len(data.responses), VALUE_ROWS)
+    values = [learner.value_function(data.states[row : row + VALUE_ROWS]).cpu() for row in rows]
+    return torch.cat(values) * data.mask
 
 
 def update(
     learner: Learner, data: Rollout, kl_coef: float, config: PPOConfig, order: random.Random
 ) -> dict[str, float]:
-    """The inner epochs over one rollout; returns what happened, averaged over its optimiser steps."""
-    rewards = data.rewards(kl_coef)
-    advantages, returns = f.gae(rewards, data.values, data.mask, config.gamma, config.lam)
-    explained = float(f.explained_variance(data.values, returns, data.mask))
+    """The inner epochs over one rollout; returns what happened, averaged over its optimiser steps.
+
+    Raises FloatingPointError when not one of the steps could be taken.
+    """
+    rewards, old_values = data.rewards(kl_coef), values_of(learner, data)
+    advantages, returns = f.gae(rewards, old_values, data.mask, config.gamma, config.lam)
+    explained = float(f.explained_variance(old_values, returns, data.mask))
     advantages = f.masked_whiten(advantages, data.mask)
 
     steps: list[dict[str, float]] = []
-    stopped = False
+    tried, stopped = 0, False
     for _ in range(config.inner_epochs):
         rows = list(range(len(data.responses)))
         order.shuffle(rows)
         for start in range(0, len(rows), config.minibatch):
             part = rows[start : start + config.minibatch]
-            watch = _step(learner, data, advantages, returns, part, kl_coef, config)
-            if not steps:  # nothing has been learned yet: the same pass must give the same numbers
+            tried += 1
+            watch = _policy_step(learner, data, advantages, part, kl_coef, config)
+            if watch is None:
+                continue
+            if tried == 1:  # nothing has been learned yet: the same policy must give the same numbers
                 _assert_same_policy(watch)
+            watch["value/loss"] = _value_step(learner, data, old_values, returns, part, config)
             steps.append(watch)
             if watch["policy/approx_kl"] > config.approx_kl_stop:
                 stopped = True
                 break
         if stopped:
             break
+    if not steps:
+        raise FloatingPointError("PPO met only gradients that are not finite numbers")
     metrics = {name: sum(s[name] for s in steps) / len(steps) for name in steps[0]}
     if learner.logit_scale:
         metrics["policy/logit_scale"] = learner.logit_scale.value
     return metrics | {
         "value/explained_variance": explained,
         "policy/inner_steps": float(len(steps)),
+        "policy/skipped_steps": float(tried - len(steps)),
         "objective/reward": float((rewards * data.mask).sum(1).mean()),
     }
 
@@ -345,55 +346,71 @@ def _assert_same_policy(watch: dict[str, float]) -> None:
         )
 
 
-def _step(
-    learner: Learner,
-    data: Rollout,
-    advantages: Tensor,
-    returns: Tensor,
-    rows: list[int],
-    kl_coef: float,
-    config: PPOConfig,
-) -> dict[str, float]:
-    """One optimiser step on policy and value; gradients add up over micro-batches of the token budget."""
-    family, value_function = learner.family, learner.value_function
-    learner.policy_optimizer.zero_grad(set_to_none=True)
-    learner.value_optimizer.zero_grad(set_to_none=True)
+def _policy_step(
+    learner: Learner, data: Rollout, advantages: Tensor, rows: list[int], kl_coef: float, config: PPOConfig
+) -> dict[str, float] | None:
+    """One optimiser step on the policy; gradients add up over micro-batches of the token budget.
+
+    None: a gradient was not finite, and nothing was changed.
+    """
+    family, optimizer = learner.family, learner.policy_optimizer
+    optimizer.zero_grad(set_to_none=True)
     prompts, responses = [data.prompts[i] for i in rows], [data.responses[i] for i in rows]
     tokens = sum(map(len, responses))
     total: dict[str, float] = {}
     for picked, batch in family.batches(prompts, responses):
         part = [rows[i] for i in picked]
         columns = batch.tokens.shape[1]
-        old_logprobs, old_values, advantage, target = (
-            t[part, :columns].to(family.device) for t in (data.logprobs, data.values, advantages, returns)
-        )
+        old_logprobs, advantage = (t[part, :columns].to(family.device) for t in (data.logprobs, advantages))
         share = float(batch.mask.sum()) / tokens
         with family.use("policy"):
-            logprobs, _ = response_logprobs(family, "policy", batch, config.sampling.temperature)
+            logprobs = response_logprobs(family, "policy", batch, config.sampling.temperature)
             loss, watch = f.policy_loss(logprobs, old_logprobs, advantage, batch.mask, config.clip)
             (loss * share).backward()
-        with family.use("value"):
-            values = value_function(batch)
-            value_loss = f.value_loss(values, old_values, target, batch.mask, config.value_clip)
-            (value_loss * share).backward()
-        watch |= {"policy/loss": loss.detach(), "value/loss": value_loss.detach()}
-        for name, number in watch.items():
+        for name, number in (watch | {"policy/loss": loss.detach()}).items():
             total[name] = total.get(name, 0.0) + float(number) * share
-    if learner.logit_scale:  # first: clipping would change the gradient that it reads
-        learner.logit_scale.step()
+    scale_gradient = learner.logit_scale.read() if learner.logit_scale else None
     if learner.chosen:
         total["policy/chosen_loss"] = imitate(
             family,
-            value_function,
+            learner.value_function,
             list(islice(learner.chosen, config.chosen_batch)),
             kl_coef=kl_coef,
             temperature=config.sampling.temperature,
             weight=config.chosen_coef,
         )
-    for optimizer in (learner.policy_optimizer, learner.value_optimizer):
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
-        if not torch.isfinite(norm):
-            raise FloatingPointError("PPO met a gradient that is not a finite number")
-        optimizer.step()
+    norm = nn.utils.clip_grad_norm_(_parameters(optimizer), config.max_grad_norm)
+    if not torch.isfinite(norm):
+        return None
+    if scale_gradient is not None:
+        learner.logit_scale.step(scale_gradient)
+    optimizer.step()
     return total
+
+
+def _value_step(
+    learner: Learner,
+    data: Rollout,
+    old_values: Tensor | None,
+    returns: Tensor,
+    rows: list[int],
+    config: PPOConfig,
+) -> float:
+    """One optimiser step on the value function, clipped about old_values if they are given; its loss."""
+    optimizer, device = learner.value_optimizer, learner.family.device
+    values = learner.value_function(data.states[rows])
+    mask, target = data.mask[rows].to(device), returns[rows].to(device)
+    if old_values is None:
+        loss = 0.5 * f.masked_mean((values - target) ** 2, mask)
+    else:
+        loss = f.value_loss(values, old_values[rows].to(device), target, mask, config.value_clip)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(_parameters(optimizer), config.max_grad_norm)
+    if torch.isfinite(norm):
+        optimizer.step()
+    return float(loss.detach())
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group["params"]]

@@ -13,11 +13,9 @@ from torch import Tensor
 
 from rlhf import functional as f
 from rlhf.batching import Deck
-from rlhf.generate import sample
 from rlhf.imitation import Pair, scored_chosen
-from rlhf.likelihood import response_logprobs
 from rlhf.models import Family
-from rlhf.ppo import Learner, PPOConfig, Rollout, paid_scores, rollout, update, warm_up_value
+from rlhf.ppo import Learner, PPOConfig, Rollout, rollout, update, warm_up_value
 from rlhf.reward_model import RewardModel
 
 
@@ -60,7 +58,7 @@ class PPOTraining:
         self.order = random.Random(seed)
         self.generator = torch.Generator(device=family.device).manual_seed(seed)
         self.deck = Deck(prompts, self.order)
-        self.learner = Learner.start(family, reward_model, config)
+        self.learner = Learner.start(family, reward_model, config, seed)
         if chosen and config.chosen_coef:
             steps = config.updates * config.inner_epochs * math.ceil(config.episodes / config.minibatch)
             most, temperature = steps * config.chosen_batch, config.sampling.temperature
@@ -108,8 +106,7 @@ class PPOTraining:
 
     def _rollout(self, episodes: int) -> Rollout:
         batch = list(islice(self.deck, episodes))
-        value_function = self.learner.value_function
-        return rollout(self.family, self.reward_model, value_function, batch, self.config, self.generator)
+        return rollout(self.family, self.reward_model, batch, self.config, self.generator)
 
     def _update(self) -> Update:
         """One update; what stands in its way ends training, with the best checkpoint kept."""
@@ -237,32 +234,9 @@ def evaluate_policy(
 ) -> dict[str, float]:
     """Score, KL (nats per response) and length of a role on held-out prompts, with a fixed seed."""
     generator = torch.Generator(device=family.device).manual_seed(seed)
-    with family.use(role) as model:
-        samples = sample(
-            model,
-            list(prompts),
-            config.sampling,
-            pad_id=family.pad_id,
-            eos_ids=family.eos_ids,
-            generator=generator,
-        )
-    responses = [s.tokens for s in samples]
-    scores = paid_scores(reward_model.score(prompts, responses), samples, family.tokenizer, config)
+    data = rollout(family, reward_model, prompts, config, generator, role=role, with_states=False)
     return {
-        "heldout/score": float(scores.mean()),
-        "heldout/kl": measure_kl(family, role, prompts, responses, config),
-        "heldout/length": sum(len(r) for r in responses) / len(responses),
+        "heldout/score": float(data.scores.mean()),
+        "heldout/kl": float(data.kl.mean()),
+        "heldout/length": float(data.mask.sum(1).float().mean()),
     }
-
-
-@torch.no_grad()
-def measure_kl(
-    family: Family, role: str, prompts: Sequence[list[int]], responses: Sequence[list[int]], config: PPOConfig
-) -> float:
-    """Mean KL of a role against the reference over responses it sampled, in nats per response (k1)."""
-    total = 0.0
-    for _, batch in family.batches(prompts, responses):
-        own, _ = response_logprobs(family, role, batch, config.sampling.temperature)
-        reference, _ = response_logprobs(family, "reference", batch, config.sampling.temperature)
-        total += float((f.kl_k1(own, reference) * batch.mask).sum())
-    return total / len(responses)

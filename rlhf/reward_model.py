@@ -42,9 +42,9 @@ from torch import Tensor
 from data.preferences import RankedResponses
 from rlhf.borrowed import borrow, borrowed_loss, out_of_place
 from rlhf.config import setting
-from rlhf.functional import logprobs_of, ranking_losses
+from rlhf.functional import ranking_losses
 from rlhf.generate import encode_prompt
-from rlhf.likelihood import logprobs_and_pools, response_states, token_logprobs
+from rlhf.likelihood import logprobs_and_pools, look, token_logprobs
 from rlhf.models import Family
 from rlhf.pooled import pool
 from rlhf.probe import LikelihoodTerm, fit_probe
@@ -78,6 +78,7 @@ class Assessment:
 
     scores: Tensor  # (N,)
     early: Tensor  # (N, R) the part of the score that each token has earned by itself, the rest comes last
+    states: Tensor | None = None  # (N, R, hidden + output) of the trunk before each token, `likelihood.Pass`
 
 
 class RewardModel:
@@ -106,24 +107,31 @@ class RewardModel:
         return encode_prompt(tokenizer, prompt), closed
 
     def trunk_scores(
-        self, prompts: Sequence[list[int]], responses: Sequence[list[int]], ref_logprobs: Tensor
+        self,
+        prompts: Sequence[list[int]],
+        responses: Sequence[list[int]],
+        ref_logprobs: Tensor,
+        states: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What trunk and head say (N,), and what of it each token earns (N, R), the same alone or in a batch.
 
-        ref_logprobs: of the reference (N, R). With gradients when they are on; inside `family.use("reward")`
-        already when training, so that backward sees the right adapter.
+        ref_logprobs: of the reference (N, R). states: filled with `likelihood.Pass.before`. With gradients
+        when they are on; inside `family.use("reward")` already when training, so that backward sees the
+        right adapter.
         """
         family, device = self.family, self.family.device
         parts, ratios, order = [], [], []
         for rows, batch in family.batches(prompts, responses):
             with family.use("reward") as model:
-                states, logits = response_states(model, batch)
-            logprobs = logprobs_of(logits, batch.tokens, temperature=1.0)
+                seen = look(model, batch)
+            logprobs = seen.logprobs(batch, temperature=1.0)
             own = ref_logprobs[rows, : logprobs.shape[1]].to(device)
-            ratio = LOG_RATIO * (logprobs - own) * batch.mask
-            parts.append(self.head(pool(states, batch.mask)) + ratio.sum(1))
+            ratio = LOG_RATIO * (logprobs - own)
+            parts.append(self.head(pool(seen.written(batch), batch.mask)) + ratio.sum(1))
             ratios.append(F.pad(ratio, (0, ref_logprobs.shape[1] - ratio.shape[1])))
             order += rows
+            if states is not None:
+                states[rows, : logprobs.shape[1]] = seen.before(batch)
         place = torch.tensor(order).argsort().to(device)  # where each sequence went
         return torch.cat(parts)[place], torch.cat(ratios)[place]
 
@@ -133,18 +141,26 @@ class RewardModel:
         prompts: Sequence[list[int]],
         responses: Sequence[list[int]],
         ref_logprobs: Tensor | None = None,
+        *,
+        with_states: bool = False,
     ) -> Assessment:
         """Normalised scores, and what of them is due to single tokens; both on the CPU.
 
-        ref_logprobs: `token_logprobs` of the reference, if they are known already.
+        ref_logprobs: `token_logprobs` of the reference, if they are known already. with_states: the trunk's
+        too, on its device; they come from the same pass.
         """
         logprobs = ref_logprobs
         if logprobs is None:
             logprobs = token_logprobs(self.family, "reference", prompts, responses)
-        trunk, ratios = (part.float().cpu() for part in self.trunk_scores(prompts, responses, logprobs))
+        family, states = self.family, None
+        if with_states:
+            width = family.hidden_size + family.output_size
+            states = torch.zeros(*logprobs.shape, width, device=family.device)
+        found = self.trunk_scores(prompts, responses, logprobs, states)
+        trunk, ratios = (part.float().cpu() for part in found)
         raw = trunk + self.likelihood(logprobs)
         early = ratios + self.likelihood.by_token(logprobs)
-        return Assessment((raw - self.mean) / self.std, early / self.std)
+        return Assessment((raw - self.mean) / self.std, early / self.std, states)
 
     def score(self, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> Tensor:
         """Normalised scores (N,) on the CPU."""

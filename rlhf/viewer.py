@@ -150,7 +150,7 @@ class Viewer:
                 step = next(steps, None)
             if step is None:
                 return
-            tokens += [token for _, token in step]
+            tokens += step.tokens
             yield decode_text(family.tokenizer, tokens), tokens[-1] in family.eos_ids
 
     def _base_words(self, prompt: str, generator: torch.Generator) -> Growing:
@@ -158,7 +158,7 @@ class Viewer:
             raise ModelError("This run has no base model beside the SFT model; give one with --base-model.")
         if self._base_parts is None:
             device = self.family.device
-            model = load_causal_lm(self.base, device, frozen_dtype(device))
+            model = load_causal_lm(self.base, device, frozen_dtype(device.type == "cuda"))
             self._base_parts = load_tokenizer(self.base), model
         tokenizer, model = self._base_parts
         ids = self._encode(tokenizer, model, prompt)
@@ -180,5 +180,5 @@ def _plain_words(tokenizer, model, ids, sampling, generator) -> Growing:
     for step in decode(
         model, [ids], sampling, pad_id=pad_id_of(tokenizer), eos_ids=eos_ids, generator=generator
     ):
-        tokens += [token for _, token in step]
+        tokens += step.tokens
         yield decode_text(tokenizer, tokens), tokens[-1] in eos_ids

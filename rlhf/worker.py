@@ -80,7 +80,11 @@ class Worker:
             )
         torch.manual_seed(config.seed)
         self.family = load_family(
-            config.model, tuning=config.tuning, device=config.device, lora_rank=config.lora_rank
+            config.model,
+            tuning=config.tuning,
+            device=config.device,
+            lora_rank=config.lora_rank,
+            precision=config.precision,
         )
         self._check_tuning()
         limit = prompt_limit(self.family, config, self.sampling)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from rlhf.batching import by_length, pad
-from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
+from rlhf.generate import SamplingConfig, _pick, decode_text, encode_prompt, sample
 from rlhf.models import load_family
 
 GREEDY = SamplingConfig(temperature=0, max_new_tokens=12)
@@ -76,3 +76,46 @@ def test_by_length_keeps_the_budget_and_every_index():
     assert sorted(i for b in batches for i in b) == list(range(6))
     for b in batches:
         assert len(b) == 1 or max(lengths[i] for i in b) * len(b) <= 40
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_the_log_probabilities_come_with_the_samples(tiny_model, precision):
+    """They are those of the model at the sampling temperature, whatever batch a row was drawn in."""
+    family = load_family(tiny_model, tuning="full", device="cpu", precision=precision)
+    ids = [encode_prompt(family.tokenizer, "x" * (1 + 3 * i)) for i in range(12)]
+    config = SamplingConfig(temperature=0.7, max_new_tokens=20)
+    with family.use("reference") as model:
+        drawn = sample(
+            model,
+            ids,
+            config,
+            pad_id=family.pad_id,
+            eos_ids=set(range(30)),
+            generator=torch.Generator().manual_seed(0),
+        )
+        logits = [
+            model(torch.tensor([p + s.tokens])).logits[0].float() for p, s in zip(ids, drawn, strict=True)
+        ]
+    close = 2e-5 if precision == "float32" else 0.05
+    for prompt, one, own in zip(ids, drawn, logits, strict=True):
+        right = (own[len(prompt) - 1 : -1] / 0.7).log_softmax(-1)
+        assert one.logprobs == pytest.approx(right[range(len(one.tokens)), one.tokens].tolist(), abs=close)
+        assert one.entropy == pytest.approx((-right.exp() * right).sum(-1).tolist(), abs=close)
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely():
+    logits = torch.tensor([0.5, 0.0, 0.3, 0.2]).log().expand(20_000, 4)
+    config, generator = SamplingConfig(temperature=1.0), torch.Generator().manual_seed(0)
+    tokens, logprobs, _ = _pick(logits, config, generator)
+    shares = tokens.bincount(minlength=4) / len(tokens)
+    assert shares.tolist() == pytest.approx([0.5, 0.0, 0.3, 0.2], abs=0.015)  # four standard errors
+    assert shares[1] == 0
+    assert logprobs[tokens == 2].exp().tolist() == pytest.approx([0.3] * int((tokens == 2).sum()))
+    tokens, logprobs, _ = _pick(logits, SamplingConfig(temperature=1.0, top_p=0.7), generator)
+    assert set(tokens.tolist()) == {0, 2}
+    assert logprobs[tokens == 0].exp()[0] == pytest.approx(0.625)  # of what was left
+
+
+def test_probabilities_that_are_not_finite_are_told():
+    with pytest.raises(FloatingPointError, match="not finite"):
+        _pick(torch.tensor([[0.0, float("nan")]]), SamplingConfig(), None)

@@ -41,7 +41,7 @@ def test_the_factor_multiplies_the_logits_and_nothing_else(name):
     assert all(torch.equal(v, unchanged[k]) for k, v in model.state_dict().items())  # trying left no trace
     scale = LogitScale(gains, [g.detach().clone() for g in gains], learning_rate=0.1)
     model(tokens).logits.pow(2).mean().backward()  # what makes this smaller is a smaller factor
-    scale.step()
+    scale.step(scale.read())
     assert scale.value == pytest.approx(torch.tensor(-0.1).exp().item(), rel=1e-3)
     after = model(tokens, output_hidden_states=True)
     assert torch.allclose(after.logits, scale.value * before.logits, atol=1e-4)
@@ -67,12 +67,12 @@ def test_it_stays_within_its_limit_and_comes_back_to_it():
     for _ in range(6):
         model.zero_grad()
         (-model(tokens).logits.pow(2).mean()).backward()
-        scale.step()
+        scale.step(scale.read())
         seen.append(scale.value)
     assert seen[0] == pytest.approx(1.105, abs=0.01)
     assert seen[-1] == pytest.approx(1.25, rel=1e-4)
     again = LogitScale(gains, reference, learning_rate=0.1, limit=1.1)  # as after a round with another limit
-    again.step()
+    again.step(again.read())
     assert again.value == pytest.approx(1.1, rel=1e-4)
 
 

@@ -14,8 +14,8 @@ from transformers import (
 )
 
 from rlhf.batching import pad
-from rlhf.likelihood import logprobs_and_pools, response_states
-from rlhf.models import ModelError, closing_eos_of, count_parameters, hidden_states, load_family
+from rlhf.likelihood import logprobs_and_pools, look, token_logprobs
+from rlhf.models import ModelError, closing_eos_of, count_parameters, load_family, pick_bf16
 from rlhf.reward_model import RewardModel
 from rlhf.value_function import ValueFunction
 
@@ -78,16 +78,19 @@ def test_one_pass_gives_the_trunks_states_and_the_logits(tiny_model, tmp_path, k
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
     family = load_family(str(tmp_path), tuning=tuning, device="cpu", lora_rank=2)
     batch = pad([[5, 6, 7], [8]], [[9, 1], [10, 11, 1]], family.pad_id)
-    logprobs_and_pools(family, "reference", [[5, 6]], [[9, 1]])
-    assert ValueFunction(RewardModel(family))(batch).shape == batch.tokens.shape
+    model = RewardModel(family)
+    states = model.assess([[5, 6, 7], [8]], [[9, 1], [10, 11, 1]], with_states=True).states
+    assert ValueFunction(model)(states).shape == batch.tokens.shape
     with family.use("reward") as model, torch.no_grad():
-        states, logits = response_states(model, batch)
-        middle, last = hidden_states(model, batch.ids)
+        seen = look(model, batch)
         whole = model(input_ids=batch.ids).logits
-        from_last = model.get_output_embeddings()(last)
-    assert torch.allclose(states[1], middle[1, 1:4], atol=1e-5)
+        from_last = model.get_output_embeddings()(seen.last)
+    assert torch.equal(seen.written(batch)[1], seen.middle[1, 1:4])
+    assert torch.allclose(seen.before(batch)[1, :, family.hidden_size :], seen.last[1, :3])
+    assert torch.allclose(states[1], seen.before(batch)[1], atol=1e-5)
     assert torch.allclose(from_last, whole, atol=1e-5)
-    assert torch.allclose(logits[0, :2], whole[0, 2:4], atol=1e-5)
+    # token by token: of the first prompt's two and the second's three
+    assert torch.allclose(seen.logits, torch.cat([whole[0, 2:4], whole[1, :3]]), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -113,10 +116,32 @@ def test_a_damaged_policy_is_one_sentence(tiny_model, tmp_path, tuning):
     assert "\n" not in str(refusal.value)
 
 
-def test_a_model_that_cannot_leave_out_a_prompts_logits_is_refused(tiny_model, monkeypatch):
+def test_a_model_whose_lm_head_takes_no_part_in_its_pass_is_refused(tiny_model, monkeypatch):
     family = load_family(tiny_model, tuning="full", device="cpu")
     with family.use("reference") as model:
-        forward = model.forward
-        monkeypatch.setattr(model, "forward", lambda logits_to_keep=0, **rest: forward(**rest))
-    with pytest.raises(ModelError, match="LlamaForCausalLM cannot leave out"):
+        monkeypatch.setattr(model, "get_output_embeddings", lambda: torch.nn.Linear(1, 1))
+    with pytest.raises(ModelError, match="LlamaForCausalLM does not show its hidden states"):
         logprobs_and_pools(family, "reference", [[5, 6]], [[9, 1]])
+
+
+def test_bf16_products_leave_the_weights_in_float32_and_the_numbers_close(tiny_model):
+    for tuning in ("full", "lora"):
+        exact, rough = (
+            load_family(tiny_model, tuning=tuning, device="cpu", lora_rank=2, precision=precision)
+            for precision in ("float32", "bf16")
+        )
+        assert all(p.dtype == torch.float32 for p in rough.parameters("policy"))
+        found = [token_logprobs(family, "reference", [[5, 6]], [[9, 1]]) for family in (exact, rough)]
+        assert not torch.equal(*found)
+        assert torch.allclose(*found, atol=0.05)
+
+
+def test_auto_takes_bf16_where_the_processor_multiplies_it(monkeypatch):
+    cpu = torch.device("cpu")
+    for known, wanted in ({"amx_bf16": True}, True), ({"avx2": True}, False), ({}, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known, raising=False)
+        assert pick_bf16("auto", cpu) is wanted
+        assert pick_bf16("bf16", cpu)
+        assert not pick_bf16("float32", cpu)
+    assert pick_bf16("auto", torch.device("cuda"))
+    assert not pick_bf16("auto", torch.device("mps"))

@@ -9,13 +9,13 @@ import torch
 
 from data.preferences import RankedResponses
 from data.starter.prompts import train_prompts
+from rlhf import functional as f
 from rlhf import ppo_training
-from rlhf.batching import pad
 from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample
 from rlhf.imitation import Chosen, imitate
 from rlhf.likelihood import token_logprobs, token_logprobs_at
-from rlhf.models import hidden_states, load_family, load_tokenizer
-from rlhf.ppo import Learner, PPOConfig, Rollout, paid_scores, rollout, update, warm_up_value
+from rlhf.models import listen, load_family, load_tokenizer
+from rlhf.ppo import Learner, PPOConfig, Rollout, paid_scores, rollout, update, values_of, warm_up_value
 from rlhf.ppo_training import AdaptiveKL, Average, PPOTraining, evaluate_policy
 from rlhf.probe import LikelihoodTerm
 from rlhf.reward_model import RewardModel, RewardModelConfig, train_reward_model
@@ -53,7 +53,7 @@ def setup(tiny_model, tuning="full", longest_first=False):
 
 
 def draw(family, model, prompts, config=SHORT, seed=0) -> Rollout:
-    return rollout(family, model, ValueFunction(model), prompts, config, torch.Generator().manual_seed(seed))
+    return rollout(family, model, prompts, config, torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("tuning", ["full", "lora"])
@@ -84,22 +84,30 @@ def test_the_value_starts_as_what_the_reward_models_head_makes_of_the_text_so_fa
     row = int(data.mask.sum(1).argmax())
     cut = data.responses[row][:-1]
     with family.use("reward") as trunk, torch.no_grad():
-        states = hidden_states(trunk, torch.tensor([[*data.prompts[row], *cut]]))[0][0]
+        ids = torch.tensor([[*data.prompts[row], *cut]])
+        with listen(trunk) as heard:
+            trunk(ids)
+        states = heard.middle[0]
         so_far = states[len(data.prompts[row]) - 1 :]  # the prompt's end knows what is asked
         pooled = torch.cat([so_far.max(0).values, so_far.min(0).values, so_far.sum(0)])
         expected = (model.head(pooled) - 0.3) / 2.0
-    assert data.values[row, len(cut)].item() == pytest.approx(expected.item(), abs=1e-4)
+    values = values_of(Learner.start(family, model, SHORT), data)
+    assert values[row, len(cut)].item() == pytest.approx(expected.item(), abs=1e-4)
+    assert not values[~data.mask].any()
 
 
-def test_the_value_learns_from_the_last_layer_too(tiny_model):
+def test_the_value_learns_and_the_trunk_that_it_reads_stays_as_it_is(tiny_model):
     family, model, prompts = setup(tiny_model)
     learner = Learner.start(family, model, SHORT)
-    ahead = learner.value_function.ahead
-    assert not ahead.weight.any()
-    data = draw(family, model, prompts)
-    warm_up_value(learner, data, replace(SHORT, warmup_epochs=1), random.Random(0))
-    assert ahead.weight.any()
-    assert ahead.bias.any()
+    assert not learner.value_function.ahead[2].weight.any()
+    data, trunk = draw(family, model, prompts), family.state("reward")
+    before = f.explained_variance(
+        values_of(learner, data), data.rewards(0.0).flip(1).cumsum(1).flip(1), data.mask
+    )
+    after = warm_up_value(learner, data, replace(SHORT, kl_coef=0.0), random.Random(0))
+    assert after["value/explained_variance"] > before + 0.3
+    assert after["value/explained_variance"] > 0
+    assert all(torch.equal(now, trunk[name]) for name, now in family.state("reward").items())
 
 
 def test_a_response_without_eos_gets_the_fixed_low_score(tiny_model):
@@ -123,7 +131,7 @@ def test_what_a_token_earns_early_is_taken_from_the_last_reward(tiny_model):
 
 def taste_for_length(family, longest_first):
     """The starter, and a reward model that learned from its own responses to like them long, or short."""
-    sampling = SamplingConfig(temperature=0.8, max_new_tokens=40)
+    sampling = SamplingConfig(temperature=0.8, max_new_tokens=64)
     texts = train_prompts()[:160]
     ids = [encode_prompt(family.tokenizer, t) for t in texts]
     with family.use("reference") as model:
@@ -183,7 +191,7 @@ def test_the_policy_speaks_more_or_less_surely_as_the_rankings_ask(weight):
     )  # fmt: skip
     family.copy("reference", "policy")
     learner = Learner.start(family, model, config)
-    data = rollout(family, model, learner.value_function, ids, config, torch.Generator().manual_seed(0))
+    data = rollout(family, model, ids, config, torch.Generator().manual_seed(0))
     factor = update(learner, data, 0.0, config, random.Random(0))["policy/logit_scale"]
     assert factor > 1.05 if weight > 0 else factor < 0.95, factor
 
@@ -298,7 +306,9 @@ def test_numbers_that_are_not_finite_end_training_and_the_best_checkpoint_stays(
     config = PPOConfig(updates=5, episodes=16, warmup_episodes=16, evaluate_every=1, sampling=SHORT.sampling)
     real, calls = ppo_training.rollout, []
 
-    def rollout(*arguments):
+    def rollout(*arguments, **options):
+        if options:  # an evaluation
+            return real(*arguments, **options)
         calls.append(arguments)
         if len(calls) == 4:  # the warm-up is the first
             raise FloatingPointError("the model's probabilities are not finite numbers")
@@ -376,16 +386,16 @@ def test_a_chosen_response_earns_its_score_less_its_kl(tiny_model):
     family, model, prompts = setup(tiny_model)
     value_function = ValueFunction(model)
     pairs = [(p, closed(family, "ab")) for p in prompts[:4]]
-    batch = pad(*zip(*pairs, strict=True), family.pad_id)
+    states = model.assess(*zip(*pairs, strict=True), with_states=True).states[:, :1]
     with torch.no_grad():
-        expected = value_function(batch)[:, 0].tolist()
+        expected = value_function(states)[:, 0].tolist()
     own = token_logprobs_at((1.0,), family, "policy", *zip(*pairs, strict=True))[0].sum(1).tolist()
 
     def loss(kl, kl_coef):
         """Of responses one point of score above what is expected, at this KL of each."""
         chosen = [
-            Chosen(*pair, score=value + 1, ref_logprob=logprob - kl)
-            for pair, value, logprob in zip(pairs, expected, own, strict=True)
+            Chosen(*pair, score=value + 1, ref_logprob=logprob - kl, state=state)
+            for pair, value, logprob, state in zip(pairs, expected, own, states, strict=True)
         ]
         return imitate(family, value_function, chosen, kl_coef=kl_coef, temperature=1.0, weight=0.1)
 
@@ -405,8 +415,32 @@ def test_chosen_responses_leave_the_factor_on_the_logits_alone(tiny_model):
         update(learner, draw(family, model, prompts), 0.05, config, random.Random(0))
         return learner.logit_scale.log.item()
 
-    assert (
-        factor([Chosen(p, closed(family, "q"), score=9.0, ref_logprob=-9.0) for p in prompts])
-        == factor([])
-        != 0
-    )
+    state = torch.zeros(1, family.hidden_size + family.output_size)
+    chosen = [Chosen(p, closed(family, "q"), score=9.0, ref_logprob=-9.0, state=state) for p in prompts]
+    assert factor(chosen) == factor([]) != 0
+
+
+@pytest.mark.parametrize("bad", [1, 100])  # one of four minibatches, or all
+def test_a_gradient_that_is_not_finite_is_skipped_and_told(tiny_model, monkeypatch, bad):
+    family, model, prompts = setup(tiny_model)
+    config = replace(SHORT, minibatch=32)
+    learner, data = Learner.start(family, model, config), draw(family, model, prompts)
+    real, calls = f.policy_loss, []
+
+    def policy_loss(*arguments):
+        calls.append(arguments)
+        loss, watch = real(*arguments)
+        return loss * (float("nan") if len(calls) <= bad else 1.0), watch
+
+    monkeypatch.setattr(f, "policy_loss", policy_loss)
+    before = family.state("policy")
+    if bad > 1:
+        with pytest.raises(FloatingPointError, match="only gradients that are not finite"):
+            update(learner, data, 0.05, config, random.Random(0))
+        assert all(torch.equal(now, before[name]) for name, now in family.state("policy").items())
+        return
+    metrics = update(learner, data, 0.05, config, random.Random(0))
+    assert (metrics["policy/skipped_steps"], metrics["policy/inner_steps"]) == (1, 3)
+    after = family.state("policy")
+    assert all(torch.isfinite(now).all() for now in after.values())
+    assert any(not torch.equal(now, before[name]) for name, now in after.items())
