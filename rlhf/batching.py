@@ -1,7 +1,9 @@
-"""Token lists to padded tensors, and which of them go through the model together.
+"""Token lists to padded tensors, and which of them go through a model together.
 
-Training batches are padded on the right: under causal attention the padding is behind every token that
-counts, so no attention mask is needed and the positions are the natural ones. Only sampling pads left.
+Rows are padded on the right: under causal attention the padding is behind every token that counts. Only
+sampling pads left. Responses to one prompt can share a row, a **tree**: the prompt once, then the responses,
+each of which sees the prompt and itself, at the positions it would have behind the prompt alone. A ranking
+of four is then one row and not four, and the prompt is read once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,27 +20,74 @@ Card = TypeVar("Card")
 
 @dataclass(frozen=True)
 class Padded:
-    """B prompts with their responses, as one right-padded batch."""
+    """N responses and their prompts in B rows of T tokens; R is the longest response."""
 
-    ids: Tensor  # (B, T) prompt, response, padding
-    tokens: Tensor  # (B, R) the response tokens; padding behind them
-    mask: Tensor  # (B, R) True where `tokens` counts
-    positions: Tensor  # (B, R) where in T the hidden state lies that predicts each response token
+    ids: Tensor  # (B, T)
+    tokens: Tensor  # (N, R) the response tokens
+    mask: Tensor  # (N, R) True where `tokens` counts
+    before: Tensor  # (N, R) where in B x T the state lies that predicts each response token
+    own: Tensor  # (N, R) where in B x T each response token lies itself
+    position_ids: Tensor | None = None  # (B, T), for trees: None where they are the natural ones
+    attention: Tensor | None = None  # (B, 1, T, T) True where a token sees another, for trees
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """What a model is called with."""
+        if self.attention is None:
+            return {"input_ids": self.ids}
+        dtype = torch.get_autocast_dtype(self.ids.device.type) if _autocast(self.ids) else torch.float32
+        hidden = torch.zeros(self.attention.shape, dtype=dtype, device=self.ids.device)
+        hidden.masked_fill_(~self.attention, torch.finfo(dtype).min)
+        return {"input_ids": self.ids, "position_ids": self.position_ids, "attention_mask": hidden}
+
+
+def _autocast(ids: Tensor) -> bool:
+    return torch.is_autocast_enabled(ids.device.type)
 
 
 def pad(prompts: Sequences, responses: Sequences, pad_id: int, device: torch.device | str = "cpu") -> Padded:
-    """Pad prompts and responses (equally many, each response not empty)."""
-    prompt_lengths = torch.tensor([len(p) for p in prompts])
-    response_lengths = torch.tensor([len(r) for r in responses])
-    width = int((prompt_lengths + response_lengths).max())
-    steps = torch.arange(int(response_lengths.max()))
-    ids = torch.full((len(prompts), width), pad_id)
-    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        ids[row, : len(prompt) + len(response)] = torch.tensor([*prompt, *response])
-    mask = steps < response_lengths.unsqueeze(1)
-    positions = (prompt_lengths.unsqueeze(1) - 1 + steps).clamp(max=width - 1)
-    tokens = ids.gather(1, (positions + 1).clamp(max=width - 1))
-    return Padded(*(t.to(device) for t in (ids, tokens, mask, positions)))
+    """Prompts and responses (equally many, each response not empty), a row for each."""
+    return plant([(p, [r]) for p, r in zip(prompts, responses, strict=True)], pad_id, device)
+
+
+def plant(
+    trees: Sequence[tuple[Sequence[int], Sequences]], pad_id: int, device: torch.device | str = "cpu"
+) -> Padded:
+    """A row for each prompt with its responses, which are numbered through in this order."""
+    rows = [[*prompt, *(token for r in responses for token in r)] for prompt, responses in trees]
+    width, longest = max(map(len, rows)), max(len(r) for _, responses in trees for r in responses)
+    ids = torch.full((len(rows), width), pad_id)
+    shared = any(len(responses) > 1 for _, responses in trees)
+    position_ids = torch.arange(width).expand(len(rows), width).clone()
+    part = torch.zeros(len(rows), width, dtype=torch.long)  # 0: the prompt's, k: the kth response's
+    tokens, before, own, lengths = [], [], [], []
+    for row, (prompt, responses) in enumerate(trees):
+        ids[row, : len(rows[row])] = torch.tensor(rows[row])
+        start = len(prompt)
+        for number, response in enumerate(responses, start=1):
+            end = start + len(response)
+            places = torch.arange(start, end) + row * width
+            own.append(places)
+            before.append(torch.cat([torch.tensor([row * width + len(prompt) - 1]), places[:-1]]))
+            tokens.append(ids[row, start:end])
+            lengths.append(len(response))
+            part[row, start:end] = number
+            position_ids[row, start:end] = torch.arange(len(prompt), len(prompt) + len(response))
+            start = end
+    mask = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
+    fill = torch.nn.utils.rnn.pad_sequence
+    found = [
+        ids,
+        fill(tokens, batch_first=True, padding_value=pad_id),
+        mask,
+        fill(before, batch_first=True),
+        fill(own, batch_first=True),
+    ]
+    if shared:
+        earlier = torch.ones(width, width, dtype=torch.bool).tril()
+        related = (part.unsqueeze(1) == 0) | (part.unsqueeze(1) == part.unsqueeze(2))
+        found += [position_ids, (earlier & related).unsqueeze(1)]
+    return Padded(*(t.to(device) for t in found))
 
 
 def by_length(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
@@ -51,6 +100,20 @@ def by_length(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
         batch.append(index)
     if batch:
         yield batch
+
+
+def trees_of(prompts: Sequences, responses: Sequences, longest: int) -> list[list[int]]:
+    """Which responses share a row: those to one prompt, as long as a row has at most `longest` tokens."""
+    open_trees: dict[tuple[int, ...], tuple[list[int], int]] = {}
+    trees: list[list[int]] = []
+    for index, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        tree, length = open_trees.get(tuple(prompt), ([], len(prompt)))
+        if not tree or length + len(response) > longest:
+            tree, length = [], len(prompt)
+            trees.append(tree)
+        tree.append(index)
+        open_trees[tuple(prompt)] = tree, length + len(response)
+    return trees
 
 
 class Deck(Iterator[Card]):

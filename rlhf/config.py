@@ -11,6 +11,10 @@ from pathlib import Path
 STARTER = Path(__file__).resolve().parent.parent / "data" / "starter"
 
 
+class ModelError(Exception):
+    """A model cannot be had; the message is one sentence for people."""
+
+
 def setting(default, help: str):
     """A dataclass field with its help text (shown by `--help` and by README's table)."""
     return field(default=default, metadata={"help": help})

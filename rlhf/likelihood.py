@@ -1,60 +1,20 @@
-"""One pass of a model over prompts and responses, and what it says of each response token."""
+"""Log-probabilities of responses under a role of the family, with and without gradients."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from rlhf import functional as f
 from rlhf.batching import Padded
-from rlhf.models import Family, listen
+from rlhf.models import Family
+from rlhf.passes import look
 from rlhf.pooled import POOLS, pool
 
 
-@dataclass(frozen=True)
-class Pass:
-    """From one pass over a batch of B sequences with N response tokens in all, R in the longest."""
-
-    middle: Tensor  # (B, T, hidden) the states that `models.listen` hears
-    last: Tensor  # (B, T, output) the states that the LM head reads
-    logits: Tensor  # (N, V) that predict the response tokens, in the order of `batch.mask`
-
-    def logprobs(self, batch: Padded, temperature: float) -> Tensor:
-        """Log-probabilities of the response tokens (B, R); 0 behind the end."""
-        return spread(f.logprobs_of(self.logits, batch.tokens[batch.mask], temperature), batch.mask)
-
-    def written(self, batch: Padded) -> Tensor:
-        """Middle states of the response tokens themselves (B, R, hidden)."""
-        return at(self.middle, (batch.positions + 1).clamp(max=batch.ids.shape[1] - 1))
-
-    def before(self, batch: Padded) -> Tensor:
-        """Middle and last states before each response token (B, R, hidden + output)."""
-        return torch.cat([at(self.middle, batch.positions), at(self.last, batch.positions)], dim=-1)
-
-
-def look(model: PreTrainedModel, batch: Padded) -> Pass:
-    """One pass. Logits are computed for the response tokens alone: not for prompts, not for padding."""
-    with listen(model, (batch.mask.nonzero()[:, 0], batch.positions[batch.mask])) as heard:
-        logits = model(input_ids=batch.ids, use_cache=False).logits
-    return Pass(heard.middle, heard.last.float(), logits.squeeze(0))
-
-
-def at(states: Tensor, positions: Tensor) -> Tensor:
-    """(B, T, any), (B, R) -> (B, R, any)."""
-    return states.gather(1, positions.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
-
-
-def spread(values: Tensor, mask: Tensor) -> Tensor:
-    """(N,) to where the mask is True, 0 elsewhere -> the mask's shape."""
-    return torch.zeros_like(mask, dtype=values.dtype).masked_scatter(mask, values)
-
-
 def response_logprobs(family: Family, role: str, batch: Padded, temperature: float) -> Tensor:
-    """Log-probabilities of the response tokens under a role (B, R); 0 behind the end."""
+    """Log-probabilities of the response tokens under a role (N, R); 0 behind the end."""
     with family.use(role) as model:
-        return look(model, batch).logprobs(batch, temperature)
+        return look(model, batch).logprobs(temperature)
 
 
 @torch.no_grad()
@@ -67,9 +27,9 @@ def logprobs_and_pools(
     for rows, batch in family.batches(prompts, responses):
         with family.use(role) as model:
             seen = look(model, batch)
-        found = seen.logprobs(batch, 1.0)
+        found = seen.logprobs(1.0)
         logprobs[rows, : found.shape[1]] = found.cpu()
-        pools[rows] = pool(seen.written(batch), batch.mask).cpu()
+        pools[rows] = pool(seen.written(), batch.mask).cpu()
     return logprobs, pools
 
 
@@ -95,6 +55,6 @@ def token_logprobs_at(
         with family.use(role) as model:
             seen = look(model, batch)
         for whole, temperature in zip(found, temperatures, strict=True):
-            logprobs = seen.logprobs(batch, temperature)
+            logprobs = seen.logprobs(temperature)
             whole[rows, : logprobs.shape[1]] = logprobs.cpu()
     return found

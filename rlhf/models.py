@@ -13,7 +13,6 @@ and neither knows nor cares which one it has. Dropout is off everywhere: PPO's f
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -28,16 +27,14 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from rlhf.batching import Padded, by_length, pad
-from rlhf.config import STARTER
+from rlhf.batching import Padded, by_length, plant, trees_of
+from rlhf.config import STARTER, ModelError
+from rlhf.passes import reads_trees, window_of
 from rlhf.pooled import PooledHead
 
 FULL_BELOW = 50_000_000  # parameters; `--tuning auto` trains smaller models in full
+LONGEST_TREE = 1024  # tokens of a row that several responses share: attention's cost goes with their square
 ROLES = ("policy", "published", "viewer", "reward")  # beside the reference
-
-
-class ModelError(Exception):
-    """A model cannot be had; the message is one sentence for people."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -159,6 +156,9 @@ class Family:
         # Padded tokens that go through a model together. A GPU wants many; a core is as fast with few, and
         # batches of few, sorted by length, hold less padding (measured on the starter: 1.3 times as fast).
         self.token_budget = 1024 if device.type == "cpu" else 8192
+        self.longest_tree = min(LONGEST_TREE, window_of(reference) or LONGEST_TREE)
+        if not reads_trees(reference):
+            self.longest_tree = 0
         self.pad_id = pad_id_of(tokenizer)
         self.eos_ids = eos_ids_of(tokenizer, reference)
         if not self.eos_ids:
@@ -171,13 +171,15 @@ class Family:
     def batches(
         self, prompts: Sequence[list[int]], responses: Sequence[list[int]]
     ) -> Iterator[tuple[list[int], Padded]]:
-        """All of them in batches of the token budget, each with the rows that are in it."""
-        lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+        """All of them in batches of the token budget, each with the responses that are in it, by number.
+
+        Those to one prompt share a row where the model can read it (`batching`).
+        """
+        trees = trees_of(prompts, responses, self.longest_tree)
+        lengths = [len(prompts[tree[0]]) + sum(len(responses[i]) for i in tree) for tree in trees]
         for rows in by_length(lengths, self.token_budget):
-            yield (
-                rows,
-                pad([prompts[i] for i in rows], [responses[i] for i in rows], self.pad_id, self.device),
-            )
+            together = [(prompts[trees[row][0]], [responses[i] for i in trees[row]]) for row in rows]
+            yield [i for row in rows for i in trees[row]], plant(together, self.pad_id, self.device)
 
     def learning_rate(self, at_width_256: float) -> float:
         """A rate for this model: wider ones want smaller steps (Adam's rate goes with 1 / width: Yang 2022,
@@ -322,43 +324,3 @@ def load_family(
     if tuning == "full":
         return FullFamily(load_causal_lm(path, where, torch.float32), tokenizer, where, bf16)
     return LoraFamily(load_causal_lm(path, where, frozen_dtype(bf16)), tokenizer, where, lora_rank, bf16)
-
-
-@dataclass
-class Heard:
-    """What `listen` has heard of a pass."""
-
-    middle: Tensor  # (B, T, hidden) float32, at three quarters of the depth; why there: `pooled`
-    last: Tensor  # (B, T, output) what the LM head reads
-
-
-@contextmanager
-def listen(model: PreTrainedModel, only: tuple[Tensor, Tensor] | None = None) -> Iterator[Heard]:
-    """Hears the hidden states of the pass made inside.
-
-    only: (N,) rows and (N,) columns; the LM head then reads these states alone, and logits are (1, N, V).
-    Raises ModelError for a model whose layers or LM head do not take part in its pass.
-    """
-    trunk = model.get_decoder()  # what the LM head calls; OPT's passes `base_model` by
-    depth = model.config.get_text_config().num_hidden_layers
-    layers = next(m for m in trunk.modules() if isinstance(m, nn.ModuleList) and len(m) == depth)
-    heard = Heard(None, None)  # type: ignore[arg-type]
-
-    def hear(_module, _inputs, output):
-        heard.middle = (output if isinstance(output, Tensor) else output[0]).float()
-
-    def hear_last(_module, inputs):
-        heard.last = inputs[0]
-        return (inputs[0][only].unsqueeze(0),) if only else None
-
-    hooks = [
-        layers[max(1, round(0.75 * depth)) - 1].register_forward_hook(hear),
-        model.get_output_embeddings().register_forward_pre_hook(hear_last),
-    ]
-    try:
-        yield heard
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if heard.middle is None or heard.last is None:
-        raise ModelError(f"{type(model).__name__} does not show its hidden states; use another model.")

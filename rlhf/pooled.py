@@ -2,7 +2,7 @@
 
 A polite phrase, an insult or a wrong word is a few tokens: the mean over all tokens drowns them, the last
 token has forgotten them, the largest and the least keep them. The sum knows about length. The states are
-those at three quarters of the trunk's depth (`models.listen`): the last layer's are about the next
+those at three quarters of the trunk's depth (`passes.look`): the last layer's are about the next
 word (Skean 2025, "Layer by Layer: Uncovering Hidden Representations in Language Models").
 
 Measured on the starter, a head alone on the untrained trunk with the two weights of the likelihood: pairs

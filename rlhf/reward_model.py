@@ -44,8 +44,9 @@ from rlhf.borrowed import borrow, borrowed_loss, out_of_place
 from rlhf.config import setting
 from rlhf.functional import ranking_losses
 from rlhf.generate import encode_prompt
-from rlhf.likelihood import logprobs_and_pools, look, token_logprobs
+from rlhf.likelihood import logprobs_and_pools, token_logprobs
 from rlhf.models import Family
+from rlhf.passes import look
 from rlhf.pooled import pool
 from rlhf.probe import LikelihoodTerm, fit_probe
 
@@ -78,7 +79,7 @@ class Assessment:
 
     scores: Tensor  # (N,)
     early: Tensor  # (N, R) the part of the score that each token has earned by itself, the rest comes last
-    states: Tensor | None = None  # (N, R, hidden + output) of the trunk before each token, `likelihood.Pass`
+    states: Tensor | None = None  # (N, R, hidden + output) of the trunk before each token, `passes.Pass`
 
 
 class RewardModel:
@@ -115,7 +116,7 @@ class RewardModel:
     ) -> tuple[Tensor, Tensor]:
         """What trunk and head say (N,), and what of it each token earns (N, R), the same alone or in a batch.
 
-        ref_logprobs: of the reference (N, R). states: filled with `likelihood.Pass.before`. With gradients
+        ref_logprobs: of the reference (N, R). states: filled with `passes.Pass.before`. With gradients
         when they are on; inside `family.use("reward")` already when training, so that backward sees the
         right adapter.
         """
@@ -124,14 +125,14 @@ class RewardModel:
         for rows, batch in family.batches(prompts, responses):
             with family.use("reward") as model:
                 seen = look(model, batch)
-            logprobs = seen.logprobs(batch, temperature=1.0)
+            logprobs = seen.logprobs(temperature=1.0)
             own = ref_logprobs[rows, : logprobs.shape[1]].to(device)
             ratio = LOG_RATIO * (logprobs - own)
-            parts.append(self.head(pool(seen.written(batch), batch.mask)) + ratio.sum(1))
+            parts.append(self.head(pool(seen.written(), batch.mask)) + ratio.sum(1))
             ratios.append(F.pad(ratio, (0, ref_logprobs.shape[1] - ratio.shape[1])))
             order += rows
             if states is not None:
-                states[rows, : logprobs.shape[1]] = seen.before(batch)
+                states[rows, : logprobs.shape[1]] = seen.before()
         place = torch.tensor(order).argsort().to(device)  # where each sequence went
         return torch.cat(parts)[place], torch.cat(ratios)[place]
 

@@ -12,6 +12,7 @@ Measured on the starter: win rate on 640 held-out prompts after one round of 100
 |---|---|---|---|---|
 | a trunk of its own, trained, under two linear heads | 3 | .703, .736 | .814, .785 | .843, .830 |
 | the same | 12 | .699, .702 | | .874, .902 |
+| two layers on the policy's trunk as it is | 12 | .704, .754 | | .859, .884 |
 | linear heads on the policy's trunk, which they train too | 3 | .634, .682 | .766, .755 | .662, .752 |
 | linear heads on the reward model's trunk as it is | 3 | .664, .720 | .740, .729 | .661, .711 |
 | this | 3 | .663, .745 | .811, .800 | .797, .823 |

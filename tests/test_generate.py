@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rlhf.batching import by_length, pad
+from rlhf.batching import by_length, pad, plant, trees_of
 from rlhf.generate import SamplingConfig, _pick, decode_text, encode_prompt, sample
 from rlhf.models import load_family
 
@@ -66,8 +66,24 @@ def test_pad_lines_up_tokens_and_the_states_that_predict_them():
     batch = pad([[5, 6, 7], [8]], [[1, 2], [3, 4, 9]], pad_id=0)
     assert batch.ids.tolist() == [[5, 6, 7, 1, 2], [8, 3, 4, 9, 0]]
     assert batch.tokens[batch.mask].tolist() == [1, 2, 3, 4, 9]
-    assert batch.positions[0, :2].tolist() == [2, 3]  # token 1 is predicted where 7 stands
-    assert batch.positions[1].tolist() == [0, 1, 2]
+    assert batch.before[0, :2].tolist() == [2, 3]  # token 1 is predicted where 7 stands
+    assert batch.before[1].tolist() == [5, 6, 7]  # of the second row
+    assert batch.own[batch.mask].tolist() == [3, 4, 6, 7, 8]
+    assert list(batch.inputs) == ["input_ids"]
+
+
+def test_responses_to_one_prompt_share_a_row_while_there_is_room():
+    prompts, responses = [[1, 2], [3], [1, 2], [1, 2]], [[5, 6], [7], [8, 9], [10]]
+    assert trees_of(prompts, responses, 100) == [[0, 2, 3], [1]]
+    assert trees_of(prompts, responses, 6) == [[0, 2], [1], [3]]
+    assert trees_of(prompts, responses, 0) == [[0], [1], [2], [3]]
+    batch = plant([([1, 2], [[5, 6], [8, 9], [10]]), ([3], [[7]])], pad_id=0)
+    assert batch.ids.tolist() == [[1, 2, 5, 6, 8, 9, 10], [3, 7, 0, 0, 0, 0, 0]]
+    assert batch.position_ids[0].tolist() == [0, 1, 2, 3, 2, 3, 2]
+    assert batch.tokens[batch.mask].tolist() == [5, 6, 8, 9, 10, 7]
+    assert batch.before[batch.mask].tolist() == [1, 2, 1, 4, 1, 7]
+    sees = [row.nonzero().flatten().tolist() for row in batch.attention[0, 0]]
+    assert sees == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4], [0, 1, 4, 5], [0, 1, 6]]
 
 
 def test_by_length_keeps_the_budget_and_every_index():

@@ -27,6 +27,7 @@ LEVELS = {
     "rlhf.functional": 0,
     "rlhf.batching": 0,
     "rlhf.borrowed": 0,
+    "rlhf.passes": 0,
     "rlhf.models": 0,
     "labeling.store": 1,
     "rlhf.generate": 1,

@@ -9,13 +9,18 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     OPTConfig,
     OPTForCausalLM,
 )
 
-from rlhf.batching import pad
-from rlhf.likelihood import logprobs_and_pools, look, token_logprobs
+from rlhf.batching import pad, plant
+from rlhf.likelihood import logprobs_and_pools, token_logprobs
 from rlhf.models import ModelError, closing_eos_of, count_parameters, load_family, pick_bf16
+from rlhf.passes import look, reads_trees
 from rlhf.reward_model import RewardModel
 from rlhf.value_function import ValueFunction
 
@@ -85,12 +90,61 @@ def test_one_pass_gives_the_trunks_states_and_the_logits(tiny_model, tmp_path, k
         seen = look(model, batch)
         whole = model(input_ids=batch.ids).logits
         from_last = model.get_output_embeddings()(seen.last)
-    assert torch.equal(seen.written(batch)[1], seen.middle[1, 1:4])
-    assert torch.allclose(seen.before(batch)[1, :, family.hidden_size :], seen.last[1, :3])
-    assert torch.allclose(states[1], seen.before(batch)[1], atol=1e-5)
+    assert torch.equal(seen.written()[1], seen.middle[1, 1:4])
+    assert torch.allclose(seen.before()[1, :, family.hidden_size :], seen.last[1, :3])
+    assert torch.allclose(states[1], seen.before()[1], atol=1e-5)
     assert torch.allclose(from_last, whole, atol=1e-5)
     # token by token: of the first prompt's two and the second's three
     assert torch.allclose(seen.logits, torch.cat([whole[0, 2:4], whole[1, :3]]), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_responses_to_one_prompt_share_a_row_and_nothing_else(kind):
+    model = MODELS[kind]().eval()
+    assert reads_trees(model)
+    prompts, responses = [[5, 6, 7], [8]], [[[9, 1], [10, 11, 12, 1], [1]], [[13, 14, 1]]]
+    pairs = [(p, r) for p, own in zip(prompts, responses, strict=True) for r in own]
+    with torch.no_grad():
+        tree = look(model, plant(list(zip(prompts, responses, strict=True)), 0))
+        alone = [look(model, pad([p], [r], 0)) for p, r in pairs]
+    assert tree.batch.ids.shape == (2, 10)
+    for row, own in enumerate(alone):
+        length = len(pairs[row][1])
+        assert torch.allclose(tree.logprobs(0.7)[row, :length], own.logprobs(0.7)[0], atol=1e-5)
+        assert torch.allclose(tree.written()[row, :length], own.written()[0], atol=1e-5)
+        assert torch.allclose(tree.before()[row, :length], own.before()[0], atol=1e-5)
+        assert not tree.logprobs(0.7)[row, length:].any()
+
+
+@pytest.mark.parametrize("kind", ["opt", "recurrent"])
+def test_a_model_that_cannot_read_such_a_row_gets_one_response_a_row(tiny_model, tmp_path, monkeypatch, kind):
+    if kind == "opt":  # with positions of its own
+        forward = OPTForCausalLM.forward
+        monkeypatch.setattr(
+            OPTForCausalLM, "forward", lambda *own, position_ids=None, **rest: forward(*own, **rest)
+        )
+        model = MODELS["opt"]()
+    else:
+        model = MambaForCausalLM(MambaConfig(hidden_size=16, num_hidden_layers=1, state_size=4, **SIZES))
+    assert not reads_trees(model.eval())
+    model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    family = load_family(str(tmp_path), tuning="full", device="cpu")
+    together = token_logprobs(family, "reference", [[5, 6]] * 2, [[9, 1], [10, 11, 1]])
+    alone = token_logprobs(family, "reference", [[5, 6]], [[10, 11, 1]])
+    assert torch.allclose(together[1], alone[0], atol=1e-5)
+
+
+def test_a_tree_is_no_longer_than_a_token_can_see(tiny_model, tmp_path):
+    config = MistralConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, sliding_window=12, **SIZES,
+    )  # fmt: skip
+    MistralForCausalLM(config).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    family = load_family(str(tmp_path), tuning="full", device="cpu")
+    ((_, batch),) = family.batches([[5, 6]] * 4, [[9] * 4 + [1]] * 4)
+    assert batch.ids.shape == (2, 12)
 
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -3,8 +3,8 @@
 import torch
 
 from rlhf.batching import pad
-from rlhf.likelihood import look
 from rlhf.models import load_family
+from rlhf.passes import look
 from rlhf.pooled import PooledHead, pool, pool_so_far
 
 
@@ -53,7 +53,7 @@ def test_the_states_are_those_at_three_quarters_of_the_depth():
         seen = look(model, batch)
     assert torch.allclose(seen.middle, layers[3], atol=1e-5)
     assert torch.allclose(seen.last, layers[4], atol=1e-5)  # normed, as the LM head reads it
-    before, states = seen.before(batch), seen.written(batch)
+    before, states = seen.before(), seen.written()
     assert torch.allclose(before[0, :2, :160], layers[3][0, 2:4], atol=1e-5)
     assert torch.allclose(before[1, :, 160:], layers[4][1, :3], atol=1e-5)
     assert torch.allclose(states[0, :2], layers[3][0, 3:5], atol=1e-5)

@@ -11,10 +11,12 @@ from data.preferences import RankedResponses
 from data.starter.prompts import train_prompts
 from rlhf import functional as f
 from rlhf import ppo_training
+from rlhf.batching import pad
 from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample
 from rlhf.imitation import Chosen, imitate
 from rlhf.likelihood import token_logprobs, token_logprobs_at
-from rlhf.models import listen, load_family, load_tokenizer
+from rlhf.models import load_family, load_tokenizer
+from rlhf.passes import look
 from rlhf.ppo import Learner, PPOConfig, Rollout, paid_scores, rollout, update, values_of, warm_up_value
 from rlhf.ppo_training import AdaptiveKL, Average, PPOTraining, evaluate_policy
 from rlhf.probe import LikelihoodTerm
@@ -84,10 +86,7 @@ def test_the_value_starts_as_what_the_reward_models_head_makes_of_the_text_so_fa
     row = int(data.mask.sum(1).argmax())
     cut = data.responses[row][:-1]
     with family.use("reward") as trunk, torch.no_grad():
-        ids = torch.tensor([[*data.prompts[row], *cut]])
-        with listen(trunk) as heard:
-            trunk(ids)
-        states = heard.middle[0]
+        states = look(trunk, pad([data.prompts[row]], [cut], 0)).middle[0]
         so_far = states[len(data.prompts[row]) - 1 :]  # the prompt's end knows what is asked
         pooled = torch.cat([so_far.max(0).values, so_far.min(0).values, so_far.sum(0)])
         expected = (model.head(pooled) - 0.3) / 2.0

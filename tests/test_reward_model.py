@@ -7,8 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from data.preferences import RankedResponses, split_by_prompt
+from rlhf.batching import pad
 from rlhf.likelihood import token_logprobs
-from rlhf.models import listen, load_family
+from rlhf.models import load_family
+from rlhf.passes import look
 from rlhf.reward_model import (
     LOG_RATIO,
     RewardModel,
@@ -124,9 +126,7 @@ def test_the_trunks_score_is_the_heads_and_the_log_ratio_of_each_token(trained):
     assert ratios.abs().max() > 0.01  # the trunk has learned something
     for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         with family.use("reward") as model:
-            with listen(model) as heard:
-                model(torch.tensor([[*prompt, *response]]))
-            states = heard.middle[0, len(prompt) :]
+            states = look(model, pad([prompt], [response], 0)).middle[0, len(prompt) :]
         pooled = torch.cat([states.max(0).values, states.min(0).values, states.sum(0)])
         expected = trained.head(pooled).item() + ratios[row].sum().item()
         assert scores[row].item() == pytest.approx(expected, abs=1e-4)

@@ -1,0 +1,105 @@
+"""One pass of a model over prompts and responses, and what is heard of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from rlhf import functional as f
+from rlhf.batching import Padded, pad, plant
+from rlhf.config import ModelError
+
+
+@dataclass(frozen=True)
+class Pass:
+    """From one pass over N responses, R tokens in the longest, M in all of them."""
+
+    middle: Tensor  # (B, T, hidden) float32, the states at three quarters of the depth; why there: `pooled`
+    last: Tensor  # (B, T, output) float32, the states that the LM head reads
+    logits: Tensor  # (M, V) that predict the response tokens, in the order of `batch.mask`
+    batch: Padded
+
+    def logprobs(self, temperature: float) -> Tensor:
+        """Log-probabilities of the response tokens (N, R); 0 behind the end."""
+        mask = self.batch.mask
+        found = f.logprobs_of(self.logits, self.batch.tokens[mask], temperature)
+        return torch.zeros_like(mask, dtype=found.dtype).masked_scatter(mask, found)
+
+    def written(self) -> Tensor:
+        """Middle states of the response tokens themselves (N, R, hidden)."""
+        return _at(self.middle, self.batch.own)
+
+    def before(self) -> Tensor:
+        """Middle and last states before each response token (N, R, hidden + output)."""
+        return torch.cat([_at(self.middle, self.batch.before), _at(self.last, self.batch.before)], dim=-1)
+
+
+def _at(states: Tensor, places: Tensor) -> Tensor:
+    return states.flatten(0, 1).index_select(0, places.flatten()).unflatten(0, places.shape)
+
+
+def look(model: PreTrainedModel, batch: Padded) -> Pass:
+    """One pass. Logits are computed for the response tokens alone: not for prompts, not for padding.
+
+    Raises ModelError for a model whose layers or LM head take no part in its pass.
+    """
+    heard: dict[str, Tensor] = {}
+    with _listen(model, heard, batch.before[batch.mask]):
+        logits = model(**batch.inputs, use_cache=False).logits
+    if len(heard) < 2:
+        raise ModelError(f"{type(model).__name__} does not show its hidden states; use another model.")
+    return Pass(heard["middle"].float(), heard["last"].float(), logits.squeeze(0), batch)
+
+
+@contextmanager
+def _listen(model: PreTrainedModel, heard: dict[str, Tensor], only: Tensor) -> Iterator[None]:
+    """Hears what goes through a layer and into the LM head, which then reads `only` these states."""
+    trunk = model.get_decoder()  # what the LM head calls; OPT's passes `base_model` by
+    depth = model.config.get_text_config().num_hidden_layers
+    layers = next(m for m in trunk.modules() if isinstance(m, nn.ModuleList) and len(m) == depth)
+
+    def hear(_module, _inputs, output):
+        heard["middle"] = output if isinstance(output, Tensor) else output[0]
+
+    def hear_last(_module, inputs):
+        heard["last"] = inputs[0]
+        return (inputs[0].flatten(0, 1).index_select(0, only).unsqueeze(0),)
+
+    hooks = [
+        layers[max(1, round(0.75 * depth)) - 1].register_forward_hook(hear),
+        model.get_output_embeddings().register_forward_pre_hook(hear_last),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@torch.no_grad()
+def reads_trees(model: PreTrainedModel) -> bool:
+    """Whether the model says the same of responses that share a row, found by trying.
+
+    Some count positions by themselves (OPT), or carry a state from token to token.
+    """
+    prompts, responses = [[1, 2, 3], [1, 2, 3], [4]], [[5, 6], [7, 8, 9], [1]]
+    device = model.get_input_embeddings().weight.device
+    try:
+        alone = look(model, pad(prompts, responses, 0, device)).logits
+        shared = look(model, plant([([1, 2, 3], responses[:2]), ([4], responses[2:])], 0, device)).logits
+    except ModelError:
+        raise
+    except Exception:  # a model may refuse such a mask in any way
+        return False
+    scale = float(alone.float().std()) + 1e-6
+    return bool(((alone - shared).float().abs() < 0.05 * scale).all())
+
+
+def window_of(model: PreTrainedModel) -> int | None:
+    """How far back a token sees, where that is less than the whole text; a tree's own mask knows of none."""
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    return window if window and getattr(config, "use_sliding_window", True) else None
