@@ -13,7 +13,7 @@ import torch
 
 from rlhf import checkpoint
 from rlhf.evaluate import Comparison, compare
-from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample
+from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample_from
 from rlhf.likelihood import token_logprobs_at
 from rlhf.models import Family, load_family
 
@@ -101,15 +101,7 @@ def compare_roles(
     def sampler(role: str, offset: int):
         def answer(_: Sequence[str]) -> list[str]:
             generator = torch.Generator(device=family.device).manual_seed(3 * seed + offset)
-            with family.use(role) as model:
-                samples = sample(
-                    model,
-                    ids,
-                    sampling,
-                    pad_id=family.pad_id,
-                    eos_ids=family.eos_ids,
-                    generator=generator,
-                )
+            samples = sample_from(family, role, ids, sampling, generator)
             if role == after:
                 drawn.extend(samples)
             return [decode_text(family.tokenizer, s.tokens) for s in samples]

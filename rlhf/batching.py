@@ -8,11 +8,14 @@ of four is then one row and not four, and the prompt is read once.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+EVEN = 16
 
 Sequences = Sequence[Sequence[int]]
 Card = TypeVar("Card")
@@ -29,6 +32,7 @@ class Padded:
     own: Tensor  # (N, R) where in B x T each response token lies itself
     position_ids: Tensor | None = None  # (B, T), for trees: None where they are the natural ones
     attention: Tensor | None = None  # (B, 1, T, T) True where a token sees another, for trees
+    even: bool = False  # of a shape that others have too, see `plant`
 
     @property
     def inputs(self) -> dict[str, Tensor]:
@@ -51,13 +55,22 @@ def pad(prompts: Sequences, responses: Sequences, pad_id: int, device: torch.dev
 
 
 def plant(
-    trees: Sequence[tuple[Sequence[int], Sequences]], pad_id: int, device: torch.device | str = "cpu"
+    trees: Sequence[tuple[Sequence[int], Sequences]],
+    pad_id: int,
+    device: torch.device | str = "cpu",
+    *,
+    even: bool = False,
 ) -> Padded:
-    """A row for each prompt with its responses, which are numbered through in this order."""
+    """A row for each prompt with its responses, which are numbered through in this order.
+
+    even: rows are as many as a power of two, and as long as a multiple of `EVEN`, so that few shapes occur.
+    """
     rows = [[*prompt, *(token for r in responses for token in r)] for prompt, responses in trees]
     width, longest = max(map(len, rows)), max(len(r) for _, responses in trees for r in responses)
+    if even:
+        rows += [[]] * ((1 << (len(rows) - 1).bit_length()) - len(rows))
+        width = -(-width // EVEN) * EVEN
     ids = torch.full((len(rows), width), pad_id)
-    shared = any(len(responses) > 1 for _, responses in trees)
     position_ids = torch.arange(width).expand(len(rows), width).clone()
     part = torch.zeros(len(rows), width, dtype=torch.long)  # 0: the prompt's, k: the kth response's
     tokens, before, own, lengths = [], [], [], []
@@ -75,19 +88,13 @@ def plant(
             position_ids[row, start:end] = torch.arange(len(prompt), len(prompt) + len(response))
             start = end
     mask = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
-    fill = torch.nn.utils.rnn.pad_sequence
-    found = [
-        ids,
-        fill(tokens, batch_first=True, padding_value=pad_id),
-        mask,
-        fill(before, batch_first=True),
-        fill(own, batch_first=True),
-    ]
-    if shared:
+    fill = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
+    found = [ids, fill(tokens, padding_value=pad_id), mask, fill(before), fill(own)]
+    if any(len(responses) > 1 for _, responses in trees):
         earlier = torch.ones(width, width, dtype=torch.bool).tril()
         related = (part.unsqueeze(1) == 0) | (part.unsqueeze(1) == part.unsqueeze(2))
         found += [position_ids, (earlier & related).unsqueeze(1)]
-    return Padded(*(t.to(device) for t in found))
+    return Padded(*(t.to(device) for t in found), even=even)
 
 
 def by_length(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:

@@ -31,7 +31,8 @@ class WorkerConfig:
     lora_rank: int = setting(16, "Rank of the LoRA adapters.")
     device: str = setting("auto", "auto (CUDA, else MPS, else CPU), cuda, mps or cpu.")
     precision: str = setting(
-        "auto", "Of matrix products: bf16, float32, or auto (bf16 on CUDA and on CPUs with AMX)."
+        "auto",
+        "Of matrix products: bf16, float32, or auto (bf16 on CUDA, and on AMX for wide models).",
     )
     threads: int = setting(
         0, "CPU threads for torch; 0: OMP_NUM_THREADS if set, else all cores but one, at least two."

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
+from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample_from
 from rlhf.models import Family
 
 SPARE = 2  # draws more than wanted: a sure policy repeats itself, and with these mostly enough differ
@@ -58,10 +58,7 @@ def _draw(
     """Up to `wanted` different responses of a role to each prompt, none of those that are taken."""
     tokenizer, draws = family.tokenizer, wanted + SPARE
     ids = [encode_prompt(tokenizer, p) for p in prompts for _ in range(draws)]
-    with family.use(role) as model:
-        samples = sample(
-            model, ids, sampling, pad_id=family.pad_id, eos_ids=family.eos_ids, generator=generator
-        )
+    samples = sample_from(family, role, ids, sampling, generator)
     found = []
     for number in range(len(prompts)):
         known = taken[number] if taken else ()

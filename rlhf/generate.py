@@ -4,14 +4,16 @@ One decode loop serves the task queue, PPO rollouts and the before/after page. R
 leave the batch, so that a few long responses do not make every row pay for their length.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf.config import setting
+from rlhf.decoding import steps
+from rlhf.models import Family
 
 
 @dataclass(frozen=True)
@@ -108,20 +110,12 @@ def decode(
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt) :] = torch.tensor(prompt, device=device)
         mask[row, width - len(prompt) :] = 1
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache = DynamicCache(config=model.config)
+    running = steps(model, ids, mask, config.max_new_tokens)
+    logits = running.logits
     eos = torch.tensor(sorted(eos_ids), device=device)
     stopped = torch.zeros(len(rows), dtype=torch.bool, device=device)
     for step in range(config.max_new_tokens):
-        output = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        tokens, logprobs, entropy = _pick(output.logits[:, -1], config, generator)
+        tokens, logprobs, entropy = _pick(logits, config, generator)
         alive = (~stopped).nonzero().squeeze(1)
         yield Step(
             [rows[i] for i in alive.tolist()],
@@ -130,18 +124,15 @@ def decode(
             entropy[alive].tolist(),
         )
         stopped = stopped | torch.isin(tokens, eos)
-        running = int((~stopped).sum())
-        if running == 0 or step + 1 == config.max_new_tokens:
+        left = (~stopped).nonzero().squeeze(1)
+        if len(left) == 0 or step + 1 == config.max_new_tokens:
             return
         # A selection copies the cache, so wait until it saves a quarter of the batch.
-        if running <= 0.75 * len(rows):
-            keep = (~stopped).nonzero().squeeze(1)
-            cache.batch_select_indices(keep)
-            rows = [rows[i] for i in keep.tolist()]
-            tokens, mask, positions, stopped = tokens[keep], mask[keep], positions[keep], stopped[keep]
-        ids = tokens.unsqueeze(1)
-        mask = torch.cat([mask, torch.ones_like(ids)], 1)
-        positions = positions[:, -1:] + 1
+        if len(left) <= 0.75 * len(rows):
+            running.keep(left)
+            rows = [rows[i] for i in left.tolist()]
+            tokens, stopped = tokens[left], stopped[left]
+        logits = running.step(tokens)
 
 
 def sample(
@@ -165,3 +156,22 @@ def sample(
         Sample(t, bool(t) and t[-1] in eos_ids, p, e)
         for t, p, e in zip(tokens, logprobs, entropy, strict=True)
     ]
+
+
+def sample_from(
+    family: Family,
+    role: str,
+    prompts: Sequence[list[int]],
+    config: SamplingConfig,
+    generator: torch.Generator | None = None,
+) -> list[Sample]:
+    """One response of a role to each prompt."""
+    with family.use(role, sampling=True) as model:
+        return sample(
+            model,
+            list(prompts),
+            config,
+            pad_id=family.pad_id,
+            eos_ids=family.eos_ids,
+            generator=generator,
+        )

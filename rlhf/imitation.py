@@ -69,7 +69,8 @@ def imitate(
     for rows, batch in family.batches([c.prompt for c in chosen], [c.response for c in chosen]):
         part = [chosen[i] for i in rows]
         with torch.no_grad():
-            expected = value_function(torch.stack([c.state for c in part]))[:, 0]
+            states = torch.stack([c.state for c in part])
+            expected = value_function(value_function.read(states))[:, 0]
         scores, ref_logprobs = torch.tensor([(c.score, c.ref_logprob) for c in part], device=family.device).T
         share = float(batch.mask.sum()) / tokens
         with family.use("policy"):

@@ -33,6 +33,7 @@ from rlhf.passes import reads_trees, window_of
 from rlhf.pooled import PooledHead
 
 FULL_BELOW = 50_000_000  # parameters; `--tuning auto` trains smaller models in full
+WIDE = 256  # from this width on a CPU's bf16 pays
 LONGEST_TREE = 1024  # tokens of a row that several responses share: attention's cost goes with their square
 ROLES = ("policy", "published", "viewer", "reward")  # beside the reference
 
@@ -76,21 +77,23 @@ def count_parameters(model: str) -> int:
         return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model)).num_parameters()
 
 
-def pick_bf16(precision: str, device: torch.device) -> bool:
-    """Whether matrix products are taken in bf16. 'auto': where the hardware has units for it.
+def pick_bf16(precision: str, device: torch.device, width: int) -> bool:
+    """Whether matrix products are taken in bf16. 'auto': where the hardware has units for it, and it pays.
 
-    On a CPU that is AMX. Measured on two cores of one, forward and backward of 32 x 32 tokens, float32 and
-    bf16: the starter 68 and 52 ms, a Llama of 5.9M parameters 208 and 109 ms.
+    On a CPU that is AMX. There each new shape costs milliseconds, and a tiny model gains little: on two cores
+    PPO's updates of the starter, 160 wide, took 10.8 s a round with it, 8.5 s without, while a Llama 256 wide
+    made 15.4 episodes a second with it and 13.1 without.
     """
     if precision != "auto":
         return precision == "bf16"
     capabilities = getattr(torch.cpu, "get_capabilities", dict)  # torch 2.11 has none
-    return device.type == "cuda" or (device.type == "cpu" and capabilities().get("amx_bf16", False))
+    amx = device.type == "cpu" and capabilities().get("amx_bf16", False)
+    return device.type == "cuda" or (amx and width >= WIDE)
 
 
-def frozen_dtype(bf16: bool) -> torch.dtype:
-    """Of weights that are never trained: no float32 master copy is needed where bf16 is used."""
-    return torch.bfloat16 if bf16 else torch.float32
+def frozen_dtype(device: torch.device, bf16: bool = True) -> torch.dtype:
+    """Of weights that are never trained: no float32 copy is needed where all products are in bf16."""
+    return torch.bfloat16 if bf16 and device.type == "cuda" else torch.float32
 
 
 ANOTHER_MODEL = "give --model a folder made by save_pretrained, a hub id, or leave it out for the starter"
@@ -148,7 +151,8 @@ class Family:
     ):
         self.tokenizer = tokenizer
         self.device, self.bf16 = device, bf16
-        if bf16 and device.type == "cpu":
+        self.even = bf16 and device.type == "cpu"  # there a product of a new shape is slow to set up
+        if self.even:
             # torch's fused attention is slow backwards in bf16 on a CPU: with it the starter's 52 ms are 70
             reference.set_attn_implementation("eager")
         self.hidden_size = reference.config.get_text_config().hidden_size
@@ -165,8 +169,10 @@ class Family:
             raise ModelError("The model's tokenizer names no EOS token, so no response could ever end.")
         self.closing_eos = closing_eos_of(tokenizer, self.eos_ids)
 
-    def _autocast(self):
-        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+    def _autocast(self, sampling: bool):
+        # Sampling's products are small, and each step's attention has a new shape: no bf16 on a CPU.
+        bf16 = self.bf16 and not (sampling and self.even)
+        return torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext()
 
     def batches(
         self, prompts: Sequence[list[int]], responses: Sequence[list[int]]
@@ -179,7 +185,8 @@ class Family:
         lengths = [len(prompts[tree[0]]) + sum(len(responses[i]) for i in tree) for tree in trees]
         for rows in by_length(lengths, self.token_budget):
             together = [(prompts[trees[row][0]], [responses[i] for i in trees[row]]) for row in rows]
-            yield [i for row in rows for i in trees[row]], plant(together, self.pad_id, self.device)
+            numbers = [i for row in rows for i in trees[row]]
+            yield numbers, plant(together, self.pad_id, self.device, even=self.even)
 
     def learning_rate(self, at_width_256: float) -> float:
         """A rate for this model: wider ones want smaller steps (Adam's rate goes with 1 / width: Yang 2022,
@@ -208,9 +215,9 @@ class FullFamily(Family):
         return self._models[role]
 
     @contextmanager
-    def use(self, role: str) -> Iterator[PreTrainedModel]:
+    def use(self, role: str, *, sampling: bool = False) -> Iterator[PreTrainedModel]:
         """The causal LM of a role."""
-        with self._autocast():
+        with self._autocast(sampling):
             yield self._model(role)
 
     def parameters(self, role: str) -> list[nn.Parameter]:
@@ -227,6 +234,13 @@ class FullFamily(Family):
     def copy(self, source: str, target: str) -> None:
         """Make `target` equal `source`, which may be 'reference'."""
         self._model(target).load_state_dict(self._model(source).state_dict())
+
+    @torch.no_grad()
+    def draw_back(self, role: str, share: float) -> None:
+        """Move the role's weights this share of the way to the reference's."""
+        reference = self._model("reference").parameters()
+        for own, other in zip(self._model(role).parameters(), reference, strict=True):
+            own.lerp_(other, share)
 
     def save(self, role: str, folder: Path) -> None:
         """Write a folder that `AutoModelForCausalLM.from_pretrained` reads."""
@@ -254,7 +268,7 @@ class LoraFamily(Family):
         self._peft.eval()
 
     @contextmanager
-    def use(self, role: str) -> Iterator[PreTrainedModel]:
+    def use(self, role: str, *, sampling: bool = False) -> Iterator[PreTrainedModel]:
         """The base model with the role's adapter switched on (none for the reference).
 
         The backward pass of a trained role belongs inside the block: leaving it moves `requires_grad` on.
@@ -262,7 +276,7 @@ class LoraFamily(Family):
         off = self._peft.disable_adapter() if role == "reference" else nullcontext()
         if role != "reference":
             self._peft.set_adapter(role)
-        with off, self._autocast():
+        with off, self._autocast(sampling):
             yield self._peft.get_base_model()
 
     def parameters(self, role: str) -> list[nn.Parameter]:
@@ -285,6 +299,13 @@ class LoraFamily(Family):
         else:
             source_state = self.state(source)
         self.set_state(target, source_state)
+
+    @torch.no_grad()
+    def draw_back(self, role: str, share: float) -> None:
+        """Make what the role's adapter adds to the reference smaller by this share."""
+        for name, own in self._peft.named_parameters():
+            if f".{role}." in name and "lora_B" in name:
+                own.mul_(1 - share)
 
     def save(self, role: str, folder: Path) -> None:
         """Write a PEFT adapter folder."""
@@ -316,11 +337,14 @@ def load_family(
     products. Raises ModelError with one sentence.
     """
     where = pick_device(device)
-    bf16 = pick_bf16(precision, where)
     path = resolve(model)
     tokenizer = load_tokenizer(path)
+    with _one_sentence(path):
+        width = AutoConfig.from_pretrained(path).get_text_config().hidden_size
+    bf16 = pick_bf16(precision, where, width)
     if tuning == "auto":
         tuning = "full" if count_parameters(path) < FULL_BELOW else "lora"
     if tuning == "full":
         return FullFamily(load_causal_lm(path, where, torch.float32), tokenizer, where, bf16)
-    return LoraFamily(load_causal_lm(path, where, frozen_dtype(bf16)), tokenizer, where, lora_rank, bf16)
+    base = load_causal_lm(path, where, frozen_dtype(where, bf16))
+    return LoraFamily(base, tokenizer, where, lora_rank, bf16)

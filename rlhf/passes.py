@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from rlhf import functional as f
 from rlhf.batching import Padded, pad, plant
 from rlhf.config import ModelError
+
+LOGITS = 128  # in even batches, how many are computed is a multiple of this
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,14 @@ def look(model: PreTrainedModel, batch: Padded) -> Pass:
     Raises ModelError for a model whose layers or LM head take no part in its pass.
     """
     heard: dict[str, Tensor] = {}
-    with _listen(model, heard, batch.before[batch.mask]):
-        logits = model(**batch.inputs, use_cache=False).logits
+    only = batch.before[batch.mask]
+    if batch.even:
+        only = F.pad(only, (0, -len(only) % LOGITS))
+    with _listen(model, heard, only):
+        logits = model(**batch.inputs, use_cache=False).logits.squeeze(0)[: batch.mask.sum()]
     if len(heard) < 2:
         raise ModelError(f"{type(model).__name__} does not show its hidden states; use another model.")
-    return Pass(heard["middle"].float(), heard["last"].float(), logits.squeeze(0), batch)
+    return Pass(heard["middle"].float(), heard["last"].float(), logits, batch)
 
 
 @contextmanager

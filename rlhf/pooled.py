@@ -54,7 +54,11 @@ class PooledHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         with torch.autocast(pooled.device.type, enabled=False):
-            return self.linear((pooled.float() - self.mean) / self.scale).squeeze(-1)
+            return self.linear(self.standardise(pooled)).squeeze(-1)
+
+    def standardise(self, pooled: Tensor) -> Tensor:
+        """What the linear map sees."""
+        return (pooled.float() - self.mean) / self.scale
 
     @torch.no_grad()
     def standardise_on(self, pooled: Tensor) -> Tensor:

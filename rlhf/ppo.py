@@ -58,15 +58,13 @@ from torch import Tensor, nn
 from rlhf import functional as f
 from rlhf.batching import Deck
 from rlhf.config import setting
-from rlhf.generate import Sample, SamplingConfig, decode_text, sample
+from rlhf.generate import Sample, SamplingConfig, decode_text, sample_from
 from rlhf.imitation import Chosen, imitate
 from rlhf.likelihood import response_logprobs, token_logprobs_at
 from rlhf.logit_scale import LogitScale, logit_gains
 from rlhf.models import Family
 from rlhf.reward_model import RewardModel
 from rlhf.value_function import ValueFunction
-
-VALUE_ROWS = 256  # responses whose values are computed together
 
 
 @dataclass(frozen=True)
@@ -147,15 +145,7 @@ def rollout(
 ) -> Rollout:
     """One response to each prompt, and what reference and reward model make of it: one pass of each."""
     prompts = list(prompts)
-    with family.use(role) as model:
-        samples = sample(
-            model,
-            prompts,
-            config.sampling,
-            pad_id=family.pad_id,
-            eos_ids=family.eos_ids,
-            generator=generator,
-        )
+    samples = sample_from(family, role, prompts, config.sampling, generator)
     responses = [s.tokens for s in samples]
     plain, ref_logprobs = token_logprobs_at(
         (1.0, config.sampling.temperature), family, "reference", prompts, responses
@@ -209,12 +199,14 @@ class Learner:
             lr=family.learning_rate(config.learning_rate),
             eps=1e-5,
             weight_decay=0.0,
+            fused=True,
         )
         value = torch.optim.AdamW(
             value_function.parameters(),
             lr=config.value_learning_rate * 256 / family.hidden_size,
             eps=1e-5,
             weight_decay=0.0,
+            fused=True,
         )
         return cls(family, value_function, policy, value, _logit_scale(family, config))
 
@@ -275,21 +267,15 @@ def warm_up_value(
     """
     rewards = data.rewards(config.kl_coef)
     _, returns = f.gae(rewards, torch.zeros_like(rewards), data.mask, config.gamma, lam=1.0)
+    seen = learner.value_function.read(data.states)
     rows, loss = list(range(len(data.responses))), 0.0
     for _ in range(config.warmup_epochs):
         order.shuffle(rows)
         for start in range(0, len(rows), config.minibatch):
-            loss = _value_step(learner, data, None, returns, rows[start : start + config.minibatch], config)
-    explained = f.explained_variance(values_of(learner, data), returns, data.mask)
+            part = rows[start : start + config.minibatch]
+            loss = _value_step(learner, seen[part], data.mask[part], None, returns[part], config)
+    explained = f.explained_variance(_values(learner, seen, data), returns, data.mask)
     return {"value/loss": loss, "value/explained_variance": float(explained)}
-
-
-@torch.no_grad()
-def values_of(learner: Learner, data: Rollout) -> Tensor:
-    """What the value function expects before each token (B, R); 0 behind the end."""
-    rows = range(0, len(data.responses), VALUE_ROWS)
-    values = [learner.value_function(data.states[row : row + VALUE_ROWS]).cpu() for row in rows]
-    return torch.cat(values) * data.mask
 
 
 def update(
@@ -299,7 +285,8 @@ def update(
 
     Raises FloatingPointError when not one of the steps could be taken.
     """
-    rewards, old_values = data.rewards(kl_coef), values_of(learner, data)
+    seen = learner.value_function.read(data.states)
+    rewards, old_values = data.rewards(kl_coef), _values(learner, seen, data)
     advantages, returns = f.gae(rewards, old_values, data.mask, config.gamma, config.lam)
     explained = float(f.explained_variance(old_values, returns, data.mask))
     advantages = f.masked_whiten(advantages, data.mask)
@@ -317,7 +304,8 @@ def update(
                 continue
             if tried == 1:  # nothing has been learned yet: the same policy must give the same numbers
                 _assert_same_policy(watch)
-            watch["value/loss"] = _value_step(learner, data, old_values, returns, part, config)
+            own = seen[part], data.mask[part], old_values[part], returns[part]
+            watch["value/loss"] = _value_step(learner, *own, config)
             steps.append(watch)
             if watch["policy/approx_kl"] > config.approx_kl_stop:
                 stopped = True
@@ -388,22 +376,30 @@ def _policy_step(
     return total
 
 
+@torch.no_grad()
+def _values(learner: Learner, seen: Tensor, data: Rollout) -> Tensor:
+    """What the value function expects before each token (B, R); 0 behind the end."""
+    return learner.value_function(seen).cpu() * data.mask
+
+
 def _value_step(
     learner: Learner,
-    data: Rollout,
+    seen: Tensor,
+    mask: Tensor,
     old_values: Tensor | None,
     returns: Tensor,
-    rows: list[int],
     config: PPOConfig,
 ) -> float:
-    """One optimiser step on the value function, clipped about old_values if they are given; its loss."""
+    """One optimiser step on the value function, clipped about old_values if they are given; its loss.
+
+    seen: (B, R, read), what `ValueFunction.read` gave. All others: (B, R).
+    """
     optimizer, device = learner.value_optimizer, learner.family.device
-    values = learner.value_function(data.states[rows])
-    mask, target = data.mask[rows].to(device), returns[rows].to(device)
+    values, mask, returns = learner.value_function(seen), mask.to(device), returns.to(device)
     if old_values is None:
-        loss = 0.5 * f.masked_mean((values - target) ** 2, mask)
+        loss = 0.5 * f.masked_mean((values - returns) ** 2, mask)
     else:
-        loss = f.value_loss(values, old_values[rows].to(device), target, mask, config.value_clip)
+        loss = f.value_loss(values, old_values.to(device), returns, mask, config.value_clip)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(_parameters(optimizer), config.max_grad_norm)

@@ -265,7 +265,7 @@ def _train(
         by_prompt.setdefault(example.ranking.prompt, []).append(example)
     rate = model.family.learning_rate(peak)
     parameters = [*model.family.parameters("reward"), *model.head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=config.weight_decay, eps=1e-5)
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=config.weight_decay, eps=1e-5, fused=True)
     size = config.rankings_per_step
     steps = [step for _ in range(epochs) for step in _steps(by_prompt, size, order)]
     warmup = max(1, round(config.warmup * len(steps)))

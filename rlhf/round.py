@@ -1,5 +1,12 @@
 """One round: rankings -> reward model -> gate -> PPO -> published or rejected.
 
+PPO starts from the published policy drawn half of the way back to the reference (Ramé 2024, "WARP": their
+interpolation towards the initialisation): a policy of many rounds is sure of itself and tries nothing else.
+Win rate on the starter after three rounds of 200 `helpful` rankings in all, 640 held-out prompts, seeds 20 to
+23: .860, .836, .820, .845 from the published policy itself, .866, .859, .823, .858 from half way back. With
+an earlier value function, one more round on all rankings of two runs that stood still at 600 with .848 and
+.829 was rejected once and won .845 from the policy itself, won .843 and .873 from half way.
+
 A generator of `Progress`, ended by one `Outcome`. It knows a model family, rankings and prompts, and nothing
 of SQLite: the worker writes down what comes out, and a notebook or a benchmark can run it as it is.
 """
@@ -13,7 +20,7 @@ import torch
 
 from data.preferences import RankedResponses, split_by_prompt
 from rlhf.config import setting
-from rlhf.generate import encode_prompt, sample
+from rlhf.generate import encode_prompt, sample_from
 from rlhf.kept_round import KeptRound, Progress, Stage
 from rlhf.models import Family
 from rlhf.ppo import PPOConfig
@@ -38,6 +45,7 @@ class RoundConfig:
     reward_model: RewardModelConfig = field(default_factory=RewardModelConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
     gate: float = setting(0.5, "PPO starts only when the accuracy's 95 % interval lies above this.")
+    draw_back: float = setting(0.5, "Share of the way back to the reference from which PPO starts.")
     normalise_on: int = setting(192, "Reference responses that set the scores' mean and std.")
     heldout_prompts: int = setting(
         96, "Prompts that judge checkpoints, a quarter of all at most; this round's PPO does not see them."
@@ -90,6 +98,7 @@ def run_round(
     # Another seed than the one that chooses the best checkpoint: its luck must not count as progress.
     before = evaluate_policy(family, reward_model, judges, config.ppo, seed + 1, role="published")
     family.copy("published", "policy")
+    family.draw_back("policy", config.draw_back)
     judging_texts = set(prompts[:judging])
     chosen = [
         reward_model.encode(ranking.prompt, text)
@@ -222,15 +231,7 @@ def _normalise(
     """
     prompts = list(islice(cycle(prompts), config.normalise_on))
     generator = torch.Generator(device=family.device).manual_seed(seed)
-    with family.use("reference") as reference:
-        samples = sample(
-            reference,
-            prompts,
-            config.ppo.sampling,
-            pad_id=family.pad_id,
-            eos_ids=family.eos_ids,
-            generator=generator,
-        )
+    samples = sample_from(family, "reference", prompts, config.ppo.sampling, generator)
     ended = [i for i, s in enumerate(samples) if s.finished]
     if len(ended) < LEAST_ENDED:
         return (

@@ -34,18 +34,18 @@ FAR = 5.0  # standard deviations; beyond them a pool says no more
 
 
 class ValueFunction(nn.Module):
-    """(B, R, hidden + output) states before each token -> (B, R) values, on the scale of scores."""
+    """What it has `read` of the states before each token (B, R, read) -> (B, R) values, scaled as scores."""
 
     def __init__(self, reward_model: RewardModel, seed: int = 0):
         super().__init__()
         family = reward_model.family
-        self.hidden = family.hidden_size
+        self.hidden, self.pooled = family.hidden_size, POOLS * family.hidden_size
         self.so_far = family.new_head()
         with torch.no_grad():  # fold the normalisation in
             self.so_far.load_state_dict(reward_model.head.state_dict())
             self.so_far.linear.weight /= reward_model.std
             self.so_far.linear.bias.sub_(reward_model.mean).div_(reward_model.std)
-        seen = POOLS * family.hidden_size + family.hidden_size + family.output_size
+        seen = self.pooled + family.hidden_size + family.output_size
         with torch.random.fork_rng(devices=[]):  # what others draw stays what it was
             torch.manual_seed(seed)
             layers = nn.Linear(seen, WIDTH), nn.GELU(), nn.Linear(WIDTH, 1)
@@ -53,10 +53,19 @@ class ValueFunction(nn.Module):
         nn.init.zeros_(self.ahead[2].weight)
         nn.init.zeros_(self.ahead[2].bias)
 
-    def forward(self, states: Tensor) -> Tensor:
+    @torch.no_grad()
+    def read(self, states: Tensor) -> Tensor:
+        """(B, R, hidden + output) -> (B, R, 4 hidden + output). Learning does not change it: once is enough.
+
+        What is pooled so far, each dimension with a variance of 1, and the two states as layer norms of
+        themselves: each part alike, so that a rate means the same for any model.
+        """
         middle, last = states[..., : self.hidden], states[..., self.hidden :]
-        pooled = pool_so_far(middle)
-        standard = (pooled - self.so_far.mean) / self.so_far.scale * pooled.shape[-1] ** 0.5
-        # each part alike, so that a rate means the same for any model
-        parts = [standard.clamp(-FAR, FAR), *(F.layer_norm(s, s.shape[-1:]) for s in (middle, last))]
-        return self.so_far(pooled) + self.ahead(torch.cat(parts, dim=-1)).squeeze(-1)
+        pooled = self.so_far.standardise(pool_so_far(middle)) * self.pooled**0.5
+        return torch.cat([pooled, *(F.layer_norm(s, s.shape[-1:]) for s in (middle, last))], dim=-1)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        pooled, states = seen[..., : self.pooled], seen[..., self.pooled :]
+        near = torch.cat([pooled.clamp(-FAR, FAR), states], dim=-1)
+        whole = self.so_far.linear(pooled / self.pooled**0.5) + self.ahead(near)
+        return whole.squeeze(-1)

@@ -146,7 +146,9 @@ class Viewer:
                 model, [ids], self.sampling, pad_id=family.pad_id, eos_ids=family.eos_ids, generator=generator
             )
         while True:
-            with family.use(role):  # other roles stream in between: switch back before every token
+            with family.use(
+                role, sampling=True
+            ):  # other roles stream in between: switch back before every token
                 step = next(steps, None)
             if step is None:
                 return
@@ -158,7 +160,7 @@ class Viewer:
             raise ModelError("This run has no base model beside the SFT model; give one with --base-model.")
         if self._base_parts is None:
             device = self.family.device
-            model = load_causal_lm(self.base, device, frozen_dtype(device.type == "cuda"))
+            model = load_causal_lm(self.base, device, frozen_dtype(device))
             self._base_parts = load_tokenizer(self.base), model
         tokenizer, model = self._base_parts
         ids = self._encode(tokenizer, model, prompt)

@@ -30,6 +30,7 @@ LEVELS = {
     "rlhf.passes": 0,
     "rlhf.models": 0,
     "labeling.store": 1,
+    "rlhf.decoding": 0,
     "rlhf.generate": 1,
     "rlhf.likelihood": 1,
     "rlhf.pooled": 0,

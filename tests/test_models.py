@@ -85,7 +85,8 @@ def test_one_pass_gives_the_trunks_states_and_the_logits(tiny_model, tmp_path, k
     batch = pad([[5, 6, 7], [8]], [[9, 1], [10, 11, 1]], family.pad_id)
     model = RewardModel(family)
     states = model.assess([[5, 6, 7], [8]], [[9, 1], [10, 11, 1]], with_states=True).states
-    assert ValueFunction(model)(states).shape == batch.tokens.shape
+    value_function = ValueFunction(model)
+    assert value_function(value_function.read(states)).shape == batch.tokens.shape
     with family.use("reward") as model, torch.no_grad():
         seen = look(model, batch)
         whole = model(input_ids=batch.ids).logits
@@ -194,8 +195,31 @@ def test_auto_takes_bf16_where_the_processor_multiplies_it(monkeypatch):
     cpu = torch.device("cpu")
     for known, wanted in ({"amx_bf16": True}, True), ({"avx2": True}, False), ({}, False):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known, raising=False)
-        assert pick_bf16("auto", cpu) is wanted
-        assert pick_bf16("bf16", cpu)
-        assert not pick_bf16("float32", cpu)
-    assert pick_bf16("auto", torch.device("cuda"))
-    assert not pick_bf16("auto", torch.device("mps"))
+        assert pick_bf16("auto", cpu, 256) is wanted
+        assert not pick_bf16("auto", cpu, 160)  # too small to gain by it
+        assert pick_bf16("bf16", cpu, 160)
+        assert not pick_bf16("float32", cpu, 256)
+    assert pick_bf16("auto", torch.device("cuda"), 160)
+    assert not pick_bf16("auto", torch.device("mps"), 4096)
+
+
+def test_drawn_half_back_a_role_is_half_as_far_from_the_reference(tiny_model):
+    full = load_family(tiny_model, tuning="full", device="cpu")
+    full.copy("reference", "policy")
+    before = full.state("policy")
+    with torch.no_grad():
+        for p in full.parameters("policy"):
+            p.add_(1.0)
+    full.draw_back("policy", 0.5)
+    assert all(torch.allclose(now, before[k] + 0.5) for k, now in full.state("policy").items())
+
+    lora = load_family(tiny_model, tuning="lora", device="cpu", lora_rank=2)
+    with torch.no_grad():
+        for p in lora.parameters("policy"):
+            p.fill_(0.1)
+    with lora.use("policy") as model:
+        layer = model.model.layers[0].mlp.up_proj
+    added = layer.get_delta_weight("policy")
+    lora.draw_back("policy", 0.25)
+    assert torch.allclose(layer.get_delta_weight("policy"), 0.75 * added)
+    assert added.abs().max() > 0

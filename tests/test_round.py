@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 
 from data.preferences import RankedResponses, split_by_prompt
 from rlhf import round as rounds
@@ -97,7 +98,7 @@ def seen(monkeypatch):
     seen = {"judged": []}
 
     def PPOTraining(family, reward_model, own, heldout, config, seed, chosen):
-        seen.update(own=own, heldout=heldout, seed=seed, chosen=chosen)
+        seen.update(own=own, heldout=heldout, seed=seed, chosen=chosen, start=family.state("policy"))
         numbers = {"policy/best_update": 1.0, "policy/went_back": 2.0, "objective/score": 0.5}
         yield Update(1, numbers)
 
@@ -158,3 +159,13 @@ def test_heldout_rankings_judge_first_and_teach_then(family, seen, monkeypatch):
     monkeypatch.setattr(rounds, "measure_accuracy", lambda *_: Accuracy(0.5, 0.4, 0.6, 90, 0.5, 30))
     run(family, ranked=ranked)
     assert len(told) == 1  # at the gate there is nothing left to teach
+
+
+def test_ppo_starts_half_way_back_from_the_published_policy_to_the_reference(family, seen):
+    family.copy("reference", "published")
+    reference = family.state("published")
+    family.set_state("published", {name: weights + 1 for name, weights in reference.items()})
+    run(family)
+    assert all(torch.allclose(now, reference[name] + 0.5) for name, now in seen["start"].items())
+    assert all(torch.equal(now, reference[name] + 1) for name, now in family.state("published").items())
+    family.copy("reference", "published")
