@@ -30,15 +30,17 @@ class Padded:
     mask: Tensor  # (N, R) True where `tokens` counts
     before: Tensor  # (N, R) where in B x T the state lies that predicts each response token
     own: Tensor  # (N, R) where in B x T each response token lies itself
-    position_ids: Tensor | None = None  # (B, T), for trees: None where they are the natural ones
+    position_ids: Tensor | None = None  # (B, T), 0 in padding; None where they are the natural ones
     attention: Tensor | None = None  # (B, 1, T, T) True where a token sees another, for trees
     even: bool = False  # of a shape that others have too, see `plant`
 
     @property
     def inputs(self) -> dict[str, Tensor]:
         """What a model is called with."""
-        if self.attention is None:
+        if self.position_ids is None:
             return {"input_ids": self.ids}
+        if self.attention is None:
+            return {"input_ids": self.ids, "position_ids": self.position_ids}
         dtype = torch.get_autocast_dtype(self.ids.device.type) if _autocast(self.ids) else torch.float32
         hidden = torch.zeros(self.attention.shape, dtype=dtype, device=self.ids.device)
         hidden.masked_fill_(~self.attention, torch.finfo(dtype).min)
@@ -71,11 +73,12 @@ def plant(
         rows += [[]] * ((1 << (len(rows) - 1).bit_length()) - len(rows))
         width = -(-width // EVEN) * EVEN
     ids = torch.full((len(rows), width), pad_id)
-    position_ids = torch.arange(width).expand(len(rows), width).clone()
+    position_ids = torch.zeros(len(rows), width, dtype=torch.long)
     part = torch.zeros(len(rows), width, dtype=torch.long)  # 0: the prompt's, k: the kth response's
     tokens, before, own, lengths = [], [], [], []
     for row, (prompt, responses) in enumerate(trees):
         ids[row, : len(rows[row])] = torch.tensor(rows[row])
+        position_ids[row, : len(prompt)] = torch.arange(len(prompt))
         start = len(prompt)
         for number, response in enumerate(responses, start=1):
             end = start + len(response)
@@ -90,10 +93,12 @@ def plant(
     mask = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
     fill = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
     found = [ids, fill(tokens, padding_value=pad_id), mask, fill(before), fill(own)]
+    if even:  # rounded up, a row may be longer than there are positions
+        found += [position_ids]
     if any(len(responses) > 1 for _, responses in trees):
         earlier = torch.ones(width, width, dtype=torch.bool).tril()
         related = (part.unsqueeze(1) == 0) | (part.unsqueeze(1) == part.unsqueeze(2))
-        found += [position_ids, (earlier & related).unsqueeze(1)]
+        found = [*found[:5], position_ids, (earlier & related).unsqueeze(1)]
     return Padded(*(t.to(device) for t in found), even=even)
 
 

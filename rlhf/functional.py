@@ -28,19 +28,13 @@ def masked_whiten(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def logprobs_of(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
-    """Log-probabilities of `tokens` (B, R) under `logits` (B, R, V) at the sampling temperature -> (B, R).
+    """Log-probabilities of `tokens` (any shape) under `logits` (the same, V) at the sampling temperature.
 
     The temperature divides the logits here as in sampling: otherwise the first PPO ratio is not 1.
     Computed in float32 whatever the model's dtype.
     """
     logits = logits.float() / temperature
     return -F.cross_entropy(logits.flatten(0, -2), tokens.flatten(), reduction="none").view_as(tokens)
-
-
-def entropy_of(logits: Tensor, temperature: float) -> Tensor:
-    """Entropy in nats of the distribution that is sampled from: (B, R, V) -> (B, R)."""
-    logprobs = F.log_softmax(logits.float() / temperature, dim=-1)
-    return -(logprobs.exp() * logprobs).sum(-1)
 
 
 def kl_k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:

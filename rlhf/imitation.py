@@ -23,6 +23,7 @@ from rlhf.models import Family
 from rlhf.reward_model import RewardModel
 from rlhf.value_function import ValueFunction
 
+AT_ONCE = 64  # responses whose states are in memory together
 Pair = tuple[list[int], list[int]]  # an encoded prompt, and a response closed by EOS
 
 
@@ -44,11 +45,14 @@ def scored_chosen(
     order = random.Random(seed)  # an order of its own: PPO's stays what it was
     prompts, responses = zip(*order.sample(list(pairs), min(len(pairs), most)), strict=True)
     family = reward_model.family
-    plain, tempered = token_logprobs_at((1.0, temperature), family, "reference", prompts, responses)
-    assessment = reward_model.assess(prompts, responses, plain, with_states=True)
-    scores, states = assessment.scores.tolist(), assessment.states[:, :1].clone()
-    found = zip(prompts, responses, scores, tempered.sum(1).tolist(), states, strict=True)
-    return Deck([Chosen(*card) for card in found], order)
+    cards: list[Chosen] = []
+    for start in range(0, len(prompts), AT_ONCE):
+        part = prompts[start : start + AT_ONCE], responses[start : start + AT_ONCE]
+        plain, tempered = token_logprobs_at((1.0, temperature), family, "reference", *part)
+        assessment = reward_model.assess(*part, plain, with_states=True)
+        scores, states = assessment.scores.tolist(), assessment.states[:, :1].clone()
+        cards += map(Chosen, *part, scores, tempered.sum(1).tolist(), states)
+    return Deck(cards, order)
 
 
 def imitate(

@@ -29,12 +29,14 @@ from transformers import (
 
 from rlhf.batching import Padded, by_length, plant, trees_of
 from rlhf.config import STARTER, ModelError
+from rlhf.lora_product import quicken
 from rlhf.passes import reads_trees, window_of
 from rlhf.pooled import PooledHead
 
 FULL_BELOW = 50_000_000  # parameters; `--tuning auto` trains smaller models in full
 WIDE = 256  # from this width on a CPU's bf16 pays
 LONGEST_TREE = 1024  # tokens of a row that several responses share: attention's cost goes with their square
+EAGER_TREE = 256  # the same where attention keeps all of them for the backward pass
 ROLES = ("policy", "published", "viewer", "reward")  # beside the reference
 
 
@@ -160,9 +162,12 @@ class Family:
         # Padded tokens that go through a model together. A GPU wants many; a core is as fast with few, and
         # batches of few, sorted by length, hold less padding (measured on the starter: 1.3 times as fast).
         self.token_budget = 1024 if device.type == "cpu" else 8192
-        self.longest_tree = min(LONGEST_TREE, window_of(reference) or LONGEST_TREE)
-        if not reads_trees(reference):
-            self.longest_tree = 0
+        room = getattr(reference.config.get_text_config(), "max_position_embeddings", None)
+        longest = EAGER_TREE if self.even else LONGEST_TREE
+        self.longest_tree = min(longest, window_of(reference) or longest, room or longest)
+        with self._autocast(sampling=False):  # as in use: a mask has the type of what it masks
+            if not reads_trees(reference):
+                self.longest_tree = 0
         self.pad_id = pad_id_of(tokenizer)
         self.eos_ids = eos_ids_of(tokenizer, reference)
         if not self.eos_ids:
@@ -183,10 +188,14 @@ class Family:
         """
         trees = trees_of(prompts, responses, self.longest_tree)
         lengths = [len(prompts[tree[0]]) + sum(len(responses[i]) for i in tree) for tree in trees]
-        for rows in by_length(lengths, self.token_budget):
-            together = [(prompts[trees[row][0]], [responses[i] for i in trees[row]]) for row in rows]
-            numbers = [i for row in rows for i in trees[row]]
-            yield numbers, plant(together, self.pad_id, self.device, even=self.even)
+        long = [row for row, length in enumerate(lengths) if length > self.longest_tree]
+        short = [row for row, length in enumerate(lengths) if length <= self.longest_tree]
+        for part in (long, short):  # apart: a tree's mask knows of no window, which a long row may have
+            for rows in by_length([lengths[row] for row in part], self.token_budget):
+                picked = [trees[part[row]] for row in rows]
+                together = [(prompts[tree[0]], [responses[i] for i in tree]) for tree in picked]
+                numbers = [i for tree in picked for i in tree]
+                yield numbers, plant(together, self.pad_id, self.device, even=self.even)
 
     def learning_rate(self, at_width_256: float) -> float:
         """A rate for this model: wider ones want smaller steps (Adam's rate goes with 1 / width: Yang 2022,
@@ -265,6 +274,7 @@ class LoraFamily(Family):
         self._peft = PeftModel(reference, config, adapter_name=ROLES[0])
         for role in ROLES[1:]:
             self._peft.add_adapter(role, config)
+        quicken(self._peft)
         self._peft.eval()
 
     @contextmanager

@@ -89,7 +89,7 @@ def _listen(model: PreTrainedModel, heard: dict[str, Tensor], only: Tensor) -> I
 def reads_trees(model: PreTrainedModel) -> bool:
     """Whether the model says the same of responses that share a row, found by trying.
 
-    Some count positions by themselves (OPT), or carry a state from token to token.
+    Some count positions by themselves, or carry a state from token to token.
     """
     prompts, responses = [[1, 2, 3], [1, 2, 3], [4]], [[5, 6], [7, 8, 9], [1]]
     device = model.get_input_embeddings().weight.device
@@ -100,12 +100,17 @@ def reads_trees(model: PreTrainedModel) -> bool:
         raise
     except Exception:  # a model may refuse such a mask in any way
         return False
-    scale = float(alone.float().std()) + 1e-6
-    return bool(((alone - shared).float().abs() < 0.05 * scale).all())
+    return alike(alone, shared)
+
+
+def alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two ways to the same logits (M, V) differ by rounding only, be it bf16's."""
+    differ = (one.float() - other.float()).pow(2).mean().sqrt()
+    return bool(differ < 0.05 * one.float().std(-1).mean() + 1e-6)
 
 
 def window_of(model: PreTrainedModel) -> int | None:
     """How far back a token sees, where that is less than the whole text; a tree's own mask knows of none."""
     config = model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
+    window = getattr(config, "sliding_window", None) or getattr(config, "window_size", None)  # GPT-Neo
     return window if window and getattr(config, "use_sliding_window", True) else None

@@ -71,9 +71,8 @@ class PPOTraining:
     def __iter__(self) -> Iterator[Update]:
         config = self.config
         if config.warmup_episodes and not self.progress.warm:
-            data = self._rollout(config.warmup_episodes)
             self.progress.warm = True
-            yield Update(0, warm_up_value(self.learner, data, config, self.order))
+            yield self._warm_up()
         while self.progress.step < config.updates and not self.progress.ended:
             self.progress.step += 1
             yield self._update()
@@ -103,6 +102,10 @@ class PPOTraining:
         average, self.average.count = state["average"]  # on the CPU, where files are read to
         self.average.state = {name: t.to(self.family.device) for name, t in average.items()}
         self.progress = _Progress(**state["progress"])
+
+    def _warm_up(self) -> Update:
+        data = self._rollout(self.config.warmup_episodes)
+        return Update(0, warm_up_value(self.learner, data, self.config, self.order))
 
     def _rollout(self, episodes: int) -> Rollout:
         batch = list(islice(self.deck, episodes))

@@ -46,12 +46,13 @@ class ValueFunction(nn.Module):
             self.so_far.linear.weight /= reward_model.std
             self.so_far.linear.bias.sub_(reward_model.mean).div_(reward_model.std)
         seen = self.pooled + family.hidden_size + family.output_size
-        with torch.random.fork_rng(devices=[]):  # what others draw stays what it was
-            torch.manual_seed(seed)
-            layers = nn.Linear(seen, WIDTH), nn.GELU(), nn.Linear(WIDTH, 1)
-        self.ahead = nn.Sequential(*layers).to(family.device)
-        nn.init.zeros_(self.ahead[2].weight)
-        nn.init.zeros_(self.ahead[2].bias)
+        first, second = (nn.utils.skip_init(nn.Linear, *size) for size in ((seen, WIDTH), (WIDTH, 1)))
+        own = torch.Generator().manual_seed(seed)  # what others draw stays what it was
+        for tensor in (first.weight, first.bias):
+            nn.init.uniform_(tensor, -(seen**-0.5), seen**-0.5, generator=own)
+        nn.init.zeros_(second.weight)
+        nn.init.zeros_(second.bias)
+        self.ahead = nn.Sequential(first, nn.GELU(), second).to(family.device)
 
     @torch.no_grad()
     def read(self, states: Tensor) -> Tensor:

@@ -160,7 +160,7 @@ class Viewer:
             raise ModelError("This run has no base model beside the SFT model; give one with --base-model.")
         if self._base_parts is None:
             device = self.family.device
-            model = load_causal_lm(self.base, device, frozen_dtype(device))
+            model = load_causal_lm(self.base, device, frozen_dtype(device, self.family.bf16))
             self._base_parts = load_tokenizer(self.base), model
         tokenizer, model = self._base_parts
         ids = self._encode(tokenizer, model, prompt)

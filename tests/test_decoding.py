@@ -86,10 +86,25 @@ def test_other_models_take_their_own_steps(name):
     assert isinstance(steps(model, IDS, MASK, 8), ModelSteps)
 
 
-def test_models_that_are_large_or_have_adapters_too(tiny_model, monkeypatch):
+def test_each_adapter_speaks_for_itself(tiny_model):
     family = load_family(tiny_model, tuning="lora", device="cpu", lora_rank=2)
-    with family.use("policy") as model:
-        assert isinstance(steps(model, IDS, MASK, 8), ModelSteps)
+    with torch.no_grad():
+        for role in ("policy", "published"):
+            for p in family.parameters(role):
+                p.normal_(std=0.3)
+    said = []
+    for role in ("policy", "published", "reference", "policy"):
+        with family.use(role, sampling=True) as model, torch.no_grad():
+            quick, slow = steps(model, IDS, MASK, 8), ModelSteps(model, IDS, MASK, 8)
+            assert isinstance(quick, QuickSteps)
+            tokens = torch.tensor([20, 21, 22])
+            said.append(quick.step(tokens))
+            assert torch.allclose(said[-1], slow.step(tokens), atol=1e-4)
+    assert torch.equal(said[0], said[3])
+    assert all((said[i] - said[j]).abs().max() > 0.1 for i, j in ((0, 1), (1, 2), (2, 0)))
+
+
+def test_models_that_are_large_take_their_own_steps(monkeypatch):
     monkeypatch.setattr(decoding, "QUICK_BELOW", 1000)
     assert isinstance(steps(make(QUICK["llama"]), IDS, MASK, 8), ModelSteps)
 

@@ -40,11 +40,6 @@ def test_logprobs_are_of_the_tempered_distribution():
     assert f.logprobs_of(logits, tokens, 0.5).item() == pytest.approx(math.log(9 / 10), abs=1e-6)
 
 
-def test_entropy_of_a_uniform_and_a_sure_distribution():
-    assert f.entropy_of(torch.zeros(1, 1, 8), 0.7).item() == pytest.approx(math.log(8), abs=1e-6)
-    assert f.entropy_of(torch.tensor([[[100.0, 0.0]]]), 1.0).item() == pytest.approx(0, abs=1e-6)
-
-
 def test_both_kl_estimators_average_to_the_kl_and_k3_is_never_negative():
     p, q = float64(0.7, 0.2, 0.1), float64(0.3, 0.3, 0.4)
     exact = (p * (p / q).log()).sum()

@@ -31,6 +31,7 @@ LEVELS = {
     "rlhf.models": 0,
     "labeling.store": 1,
     "rlhf.decoding": 0,
+    "rlhf.lora_product": 0,
     "rlhf.generate": 1,
     "rlhf.likelihood": 1,
     "rlhf.pooled": 0,

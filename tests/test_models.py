@@ -7,6 +7,8 @@ from transformers import (
     AutoTokenizer,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MambaConfig,
@@ -17,6 +19,7 @@ from transformers import (
     OPTForCausalLM,
 )
 
+from rlhf import models
 from rlhf.batching import pad, plant
 from rlhf.likelihood import logprobs_and_pools, token_logprobs
 from rlhf.models import ModelError, closing_eos_of, count_parameters, load_family, pick_bf16
@@ -136,16 +139,41 @@ def test_a_model_that_cannot_read_such_a_row_gets_one_response_a_row(tiny_model,
     assert torch.allclose(together[1], alone[0], atol=1e-5)
 
 
-def test_a_tree_is_no_longer_than_a_token_can_see(tiny_model, tmp_path):
-    config = MistralConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=2, sliding_window=12, **SIZES,
-    )  # fmt: skip
-    MistralForCausalLM(config).save_pretrained(tmp_path)
+def mistral_with_a_window():
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return MistralForCausalLM(MistralConfig(num_key_value_heads=2, sliding_window=12, **sizes, **SIZES))
+
+
+def neo_with_a_window():
+    sizes = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "attention_types": [[["local"], 2]]}
+    return GPTNeoForCausalLM(GPTNeoConfig(window_size=12, **sizes, **SIZES))
+
+
+@pytest.mark.parametrize("make", [mistral_with_a_window, neo_with_a_window])
+def test_a_tree_is_no_longer_than_a_token_can_see_and_longer_rows_are_apart(tiny_model, tmp_path, make):
+    make().save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
     family = load_family(str(tmp_path), tuning="full", device="cpu")
     ((_, batch),) = family.batches([[5, 6]] * 4, [[9] * 4 + [1]] * 4)
     assert batch.ids.shape == (2, 12)
+    prompts, responses = [[5, 6]] * 3 + [[7] * 9], [[9, 10, 1], [11, 1], [12, 1], [13, 14, 15, 16, 17, 1]]
+    together = token_logprobs(family, "reference", prompts, responses)
+    for row, pair in enumerate(zip(prompts, responses, strict=True)):
+        alone = token_logprobs(family, "reference", *([part] for part in pair))
+        assert torch.allclose(together[row, : len(pair[1])], alone[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_padding_needs_no_position_that_a_model_does_not_have(tiny_model, tmp_path, precision):
+    sizes = SIZES | {"max_position_embeddings": 20}
+    GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, **sizes)).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    family = load_family(str(tmp_path), tuning="full", device="cpu", precision=precision)
+    prompts = [[5, 6]] * 8 + [[7]]
+    responses = [[9, 10, 11, 1]] * 8 + [[12] * 18 + [1]]
+    found = token_logprobs(family, "reference", prompts, responses)
+    assert torch.isfinite(found).all()
+    assert (found[:8, :4] < 0).all()
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -223,3 +251,17 @@ def test_drawn_half_back_a_role_is_half_as_far_from_the_reference(tiny_model):
     lora.draw_back("policy", 0.25)
     assert torch.allclose(layer.get_delta_weight("policy"), 0.75 * added)
     assert added.abs().max() > 0
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_rows_are_shared_in_bf16_too(tiny_model, monkeypatch, tuning):
+    """A frozen base in bf16, as on CUDA: a mask of another type would be refused by attention."""
+    monkeypatch.setattr(models, "frozen_dtype", lambda *_: torch.bfloat16)
+    monkeypatch.setattr(models.PreTrainedModel, "set_attn_implementation", lambda *_: None)  # nor another
+    family = load_family(tiny_model, tuning=tuning, device="cpu", lora_rank=2, precision="bf16")
+    ((rows, batch),) = family.batches([[5, 6]] * 3, [[9, 1], [10, 11, 1], [12, 1]])
+    assert rows == [0, 1, 2]
+    assert batch.attention is not None
+    together = token_logprobs(family, "reference", [[5, 6]] * 2, [[9, 1], [10, 11, 1]])
+    alone = token_logprobs(family, "reference", [[5, 6]], [[10, 11, 1]])
+    assert torch.allclose(together[1], alone[0], atol=0.05)
