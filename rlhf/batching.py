@@ -93,12 +93,13 @@ def plant(
     mask = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
     fill = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
     found = [ids, fill(tokens, padding_value=pad_id), mask, fill(before), fill(own)]
-    if even:  # rounded up, a row may be longer than there are positions
-        found += [position_ids]
-    if any(len(responses) > 1 for _, responses in trees):
+    shared = any(len(responses) > 1 for _, responses in trees)
+    if shared or even:  # rounded up, a row may be longer than there are positions
+        found.append(position_ids)
+    if shared:
         earlier = torch.ones(width, width, dtype=torch.bool).tril()
         related = (part.unsqueeze(1) == 0) | (part.unsqueeze(1) == part.unsqueeze(2))
-        found = [*found[:5], position_ids, (earlier & related).unsqueeze(1)]
+        found.append((earlier & related).unsqueeze(1))
     return Padded(*(t.to(device) for t in found), even=even)
 
 

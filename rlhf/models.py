@@ -155,7 +155,8 @@ class Family:
         self.device, self.bf16 = device, bf16
         self.even = bf16 and device.type == "cpu"  # there a product of a new shape is slow to set up
         if self.even:
-            # torch's fused attention is slow backwards in bf16 on a CPU: with it the starter's 52 ms are 70
+            # torch's fused attention is slow backwards in bf16 on a CPU: forward and backward of 32 x 32
+            # tokens through the starter took 70 ms with it, 52 ms so (two cores with AMX)
             reference.set_attn_implementation("eager")
         self.hidden_size = reference.config.get_text_config().hidden_size
         self.output_size = reference.get_output_embeddings().weight.shape[1]  # OPT-350M projects into fewer

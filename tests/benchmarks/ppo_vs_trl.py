@@ -3,11 +3,12 @@
     python -m venv /tmp/peer && /tmp/peer/bin/pip install trl==1.12.0 peft torch
     python -m tests.benchmarks.ppo_vs_trl --peer-python /tmp/peer/bin/python
 
-Both train the same model with the same prompts: 64 episodes an update, prompts of 24 to 32 tokens, responses
-of 48 at most, 4 inner epochs of 4 minibatches; each in a process of its own. Two workloads (`workload`):
-random weights, where nearly every response has 48 tokens, and a model that was taught to answer and ends by
-itself. The learning rates are 1e-6, so that responses stay what they are. The first update is not counted;
-the figure of a run is the median of the others, that of a setting the median of its runs.
+Both train the same model with the same prompts: 64 episodes an update, prompts of 24 to 32 tokens,
+responses of 48 at most, 4 inner epochs of 4 minibatches; each in a process of its own. Two workloads
+(`workload`): random weights, where nearly every response has 48 tokens, and a model that was taught to
+answer and ends by itself. Learning from responses ranked first, which TRL has not, is a setting of its own.
+The learning rates are 1e-6, so that responses stay what they are. The first update is not counted; the
+figure of a run is the median of the others, that of a setting the median of its runs.
 """
 
 import argparse
@@ -32,6 +33,7 @@ SETTINGS = {  # name -> who, and what is different
     "Podium, full, bf16": ("podium", {"lora": False, "bf16": True}),
     "Podium, LoRA r16, float32": ("podium", {"lora": True, "bf16": False}),
     "Podium, LoRA r16, bf16": ("podium", {"lora": True, "bf16": True}),
+    "Podium, full, bf16, imitating": ("podium", {"lora": False, "bf16": True, "imitate": True}),
 }
 COMMON = {
     "episodes": 64,
