@@ -4,10 +4,13 @@ The person likes short responses. They rank by keyboard and by drag, the worker 
 and the page they never left says so.
 """
 
+import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -68,6 +71,28 @@ def rank_by_drag(page) -> None:
     page.locator(".pr-submit").click()
 
 
+def rank(page, numbers: range) -> None:
+    """Submit the rankings of these numbers, each as soon as its task is there."""
+    from playwright.sync_api import expect
+
+    for number in numbers:
+        if number:  # the next task is there: its responses are not ranked yet
+            expect(page.locator("body")).to_contain_text(f"{number} today", timeout=30_000)
+            expect(page.locator(".pr-card").first).to_be_visible(timeout=30_000)
+        rank_by_drag(page) if number % 8 == 3 else rank_by_keyboard(page)
+    expect(page.locator("body")).to_contain_text(f"{numbers.stop} today", timeout=30_000)
+
+
+def ended_round(app: str, number: int) -> dict:
+    """That round, once it was published, rejected or stopped."""
+    for _ in range(900):
+        rounds = {r["id"]: r for r in json.load(urlopen(app + "/api/rounds"))["rounds"]}
+        if number in rounds and rounds[number]["state"] != "running":
+            return rounds[number]
+        time.sleep(0.2)
+    raise AssertionError(f"round {number} did not end: {rounds}")
+
+
 def test_a_person_ranks_and_the_page_shows_the_policy_they_made(app, chromium):
     from playwright.sync_api import expect
 
@@ -75,14 +100,16 @@ def test_a_person_ranks_and_the_page_shows_the_policy_they_made(app, chromium):
     page.goto(app + "/")  # as a stranger types it
     expect(page.locator(".pr-card").first).to_be_visible(timeout=60_000)
     expect(page.locator("body")).to_contain_text("policy 0")
-    for number in range(RANKINGS):
-        if number:  # the next task is there: its responses are not ranked yet
-            expect(page.locator("body")).to_contain_text(f"{number} today", timeout=30_000)
-            expect(page.locator(".pr-card").first).to_be_visible(timeout=30_000)
-        rank_by_drag(page) if number % 8 == 3 else rank_by_keyboard(page)
-    expect(page.locator("body")).to_contain_text(f"{RANKINGS} today", timeout=30_000)
-    # nobody reloads: the round is trained, judged and published, and the page hears of it
-    expect(page.locator("body")).to_contain_text(f"policy 1, trained on {RANKINGS} rankings", timeout=180_000)
+    for number in range(1, 5):
+        rank(page, range(RANKINGS * (number - 1), RANKINGS * number))
+        # nobody reloads: the round is trained and judged, and the page hears of it
+        found = ended_round(app, number)
+        if found["state"] == "published":
+            break
+        # 8 prompts judge the reward model of 40 rankings: one in ten is turned down, and people rank on
+        assert found["state"] == "rejected" and found["reason"], found
+    trained = f"policy 1, trained on {RANKINGS * number} rankings"
+    expect(page.locator("body")).to_contain_text(trained, timeout=30_000)
 
     page.goto(app + "/lab")
     expect(page.locator("body")).to_contain_text("Policy 1", timeout=30_000)
