@@ -32,7 +32,6 @@ harmless prompts that one and the same refusal outscores; pairs ordered right; p
 import random
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from data.preferences import RankedResponses
@@ -62,15 +61,3 @@ def out_of_place(*, there: Tensor, here: Tensor) -> bool:
     there, here: log-probabilities of its tokens, 0 behind the end, any shape.
     """
     return float(there.sum() - here.sum()) > OUT_OF_PLACE
-
-
-def borrowed_loss(ranking: RankedResponses, scores: Tensor) -> Tensor:
-    """How much a borrowed response rivals those ranked first -> scalar; 0 when none was borrowed.
-
-    scores: of the ranking's own K responses, and of those borrowed behind them. The mean of the Bradley-Terry
-    loss of each borrowed one against each ranked first.
-    """
-    if len(scores) == len(ranking.ranks):
-        return scores.new_zeros(())
-    first = [i for i, rank in enumerate(ranking.ranks) if rank == min(ranking.ranks)]
-    return F.softplus(scores[len(ranking.ranks) :].unsqueeze(1) - scores[first]).mean()

@@ -3,9 +3,13 @@
 Shapes: B sequences, R response positions, V vocabulary, K responses of one ranking. A mask is True where
 the token counts, everywhere. Sources: LHP = openai/lm-human-preferences (Ziegler 2019); N+ = Huang 2024,
 "The N+ Implementation Details of RLHF with PPO"; PPO = Schulman 2017; GAE = Schulman 2016.
+
+`tests/test_trl_parity.py` holds them against TRL 1.12.0, the last that had PPO: the same numbers, but for
+what is said below. Where nothing counts TRL has NaN, this 0; and TRL counts the place behind the end in its
+value loss.
 """
 
-from collections.abc import Sequence
+from itertools import permutations
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +24,8 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def masked_whiten(values: Tensor, mask: Tensor) -> Tensor:
     """Shift and scale so that the counted values have mean 0 and variance 1; the others become 0.
 
-    N+ detail 17. The variance is the biased one: with one token it is 0, not NaN.
+    N+ detail 17. The variance is the biased one, as in LHP: with one token it is 0, not NaN. TRL's is the
+    unbiased one, so that its advantages are smaller by sqrt((n - 1) / n), n tokens.
     """
     mean = masked_mean(values, mask)
     variance = masked_mean((values - mean) ** 2, mask)
@@ -31,7 +36,8 @@ def logprobs_of(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
     """Log-probabilities of `tokens` (any shape) under `logits` (the same, V) at the sampling temperature.
 
     The temperature divides the logits here as in sampling: otherwise the first PPO ratio is not 1.
-    Computed in float32 whatever the model's dtype.
+    Computed in float32 whatever the model's dtype: TRL's are rounded to the logits' own, and its temperature
+    is larger by 1e-7 (here sampling at 0 is greedy, and PPO's is above 0).
     """
     logits = logits.float() / temperature
     return -F.cross_entropy(logits.flatten(0, -2), tokens.flatten(), reduction="none").view_as(tokens)
@@ -49,14 +55,19 @@ def kl_k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
 
 def kl_k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     """Per-token estimate r - 1 - log r with r = q / p: unbiased, never negative, and precise only while p and
-    q are close (Schulman 2020). For approx_kl, which compares a policy with itself a few steps ago.
+    q are close (Schulman 2020). For approx_kl, which compares a policy with itself a few steps ago. TRL
+    writes exp(x) - 1 - x, of which rounding leaves nothing near 0.
     """
     log_ratio = ref_logprobs - logprobs
     return torch.expm1(log_ratio) - log_ratio
 
 
 def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
-    """-kl_coef * kl on every response token, plus the score (B,) on the last one -> (B, R). N+ detail 12."""
+    """-kl_coef * kl on every response token, plus the score (B,) on the last one -> (B, R). N+ detail 12.
+
+    TRL pays it one place later where the batch is wide enough: its advantages differ by
+    lam^(n-1-t) (1 - lam) (V - score) at token t of n, V being the value behind the end (gamma 1).
+    """
     rewards = -kl_coef * kl * mask
     last = mask.sum(1).long() - 1  # (B,)
     return rewards.scatter_add(1, last.unsqueeze(1), scores.unsqueeze(1).to(rewards.dtype))
@@ -83,7 +94,10 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
 def policy_loss(
     logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """PPO's clipped surrogate (PPO, eq. 7), averaged over counted tokens; with what to watch about it."""
+    """PPO's clipped surrogate (PPO, eq. 7), averaged over counted tokens; with what to watch about it.
+
+    approx_kl is k3 over the tokens; TRL's is half the mean square (k2), and counts padding as 0.
+    """
     log_ratio = (logprobs - old_logprobs) * mask
     ratio = log_ratio.exp()
     unclipped = -advantages * ratio
@@ -123,30 +137,69 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
     return 1 - error_variance / variance.clamp(min=1e-8)
 
 
-def ranking_loss(scores: Tensor, ranks: Tensor, mask: Tensor) -> Tensor:
+def pairwise_loss(scores: Tensor, ranks: Tensor, mask: Tensor, partial: Tensor | None = None) -> Tensor:
     """Negative log-likelihood of rankings, over all pairs of the K scores of each -> (B,).
 
     scores: (B, K). ranks: (B, K), 1 is best, equal is a tie. mask: (B, K), True where there is a response.
-    A pair with different ranks is a Bradley-Terry comparison; a tied pair counts half each way, which pulls
-    the two scores together. Averaged over the pairs of a ranking, so that a ranking of 4 weighs like a
-    ranking of 2. Every response was scored once: K forwards, not K(K-1) (InstructGPT, section 3.5).
+    partial: (B,), True where those ranked last were not compared with each other. A pair with different ranks
+    is a Bradley-Terry comparison; a tied pair counts half each way, which pulls the two scores together.
+    Averaged over the pairs of a ranking, so that a ranking of 4 weighs like a ranking of 2. Every response
+    was scored once: K forwards, not K(K-1) (InstructGPT, section 3.5).
     """
     difference = scores.unsqueeze(2) - scores.unsqueeze(1)  # (B, K, K): s_i - s_j
     target = 0.5 * (1 + torch.sign(ranks.unsqueeze(1) - ranks.unsqueeze(2)))  # 1 where i is ranked above j
     pairs = mask.unsqueeze(1) & mask.unsqueeze(2)
     pairs = pairs & torch.ones_like(pairs[0]).triu(1)  # each pair once
+    if partial is not None:
+        last = _last(ranks, mask) & partial.unsqueeze(1)
+        pairs = pairs & ~(last.unsqueeze(1) & last.unsqueeze(2))
     losses = F.binary_cross_entropy_with_logits(difference, target.to(difference.dtype), reduction="none")
     return (losses * pairs).sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)
 
 
-def ranking_losses(scores: Tensor, ranks: Sequence[Sequence[int]]) -> Tensor:
-    """`ranking_loss` of each of B rankings (B,), whose K may differ.
+def plackett_luce_loss(scores: Tensor, ranks: Tensor, mask: Tensor, partial: Tensor | None = None) -> Tensor:
+    """Negative log-likelihood of rankings as choices in turn (Plackett 1975; Zhu 2023, eq. 6) -> (B,).
 
-    scores: (N,), those of all their responses, one ranking after the other. ranks: K integers for each.
+    Arguments as `pairwise_loss` has them. The best is chosen from all, the next from those left, and so on,
+    each with the probability exp(s_i) / sum of exp(s_j). A tie says nothing about the order within: the mean
+    over all orders that agree with the ranks, which is least where tied scores are equal. In a partial
+    ranking the choices among those ranked last were not made: what is left is the probability of all their
+    orders together. Averaged over the choices, so that a ranking of 4 weighs like a ranking of 2.
     """
-    counts = torch.tensor([len(r) for r in ranks], device=scores.device)
-    mask = torch.arange(int(counts.max()), device=scores.device) < counts.unsqueeze(1)  # (B, K)
-    padded = torch.zeros(mask.shape, device=scores.device).masked_scatter(mask, scores.float())
-    padded_ranks = torch.zeros_like(mask, dtype=torch.long)
-    padded_ranks[mask] = torch.tensor([rank for own in ranks for rank in own], device=scores.device)
-    return ranking_loss(padded, padded_ranks, mask)
+    count = scores.shape[1]
+    orders = torch.tensor(list(permutations(range(count))), device=scores.device)  # (P, K)
+    chosen = mask if partial is None else mask & ~(_last(ranks, mask) & partial.unsqueeze(1))
+    ordered = ranks.masked_fill(~mask, int(ranks.max()) + 1)[:, orders]  # (B, P, K), padding last
+    agrees = (ordered.diff(dim=2) >= 0).all(2)  # (B, P)
+    own = scores.masked_fill(~mask, torch.finfo(scores.dtype).min / 2)[:, orders]
+    left = own.flip(2).logcumsumexp(2).flip(2)  # of those not chosen yet
+    losses = (left - own).masked_fill(~chosen[:, orders], 0.0).sum(2)
+    choices = torch.minimum(chosen.sum(1), mask.sum(1) - 1).clamp(min=1)  # the last one left is no choice
+    return (losses * agrees).sum(1) / agrees.sum(1) / choices
+
+
+def acceptance_loss(scores: Tensor, first: Tensor, mask: Tensor, acceptable: Tensor) -> Tensor:
+    """Negative log-likelihood of "the best is acceptable", or of "none is", 0 being the border -> (B,).
+
+    scores, mask: (B, K). first: (B, K), True for those ranked first. acceptable: (B,). Logistic, for those
+    ranked first, or for all, on average. Rankings alone say nothing of where 0 lies.
+    """
+    meant = torch.where(acceptable.unsqueeze(1), first, mask)
+    sign = torch.where(acceptable, -1.0, 1.0).unsqueeze(1)
+    return (F.softplus(sign * scores) * meant).sum(1) / meant.sum(1).clamp(min=1)
+
+
+def borrowed_loss(scores: Tensor, first: Tensor, borrowed: Tensor, borrowed_mask: Tensor) -> Tensor:
+    """How much borrowed responses rival those ranked first (`borrowed`) -> (B,); 0 where none was borrowed.
+
+    scores, first: (B, K). borrowed, borrowed_mask: (B, M). The mean of the Bradley-Terry losses of each
+    borrowed one against each ranked first.
+    """
+    pairs = first.unsqueeze(1) & borrowed_mask.unsqueeze(2)  # (B, M, K)
+    losses = F.softplus(borrowed.unsqueeze(2) - scores.unsqueeze(1)) * pairs
+    return losses.sum((1, 2)) / pairs.sum((1, 2)).clamp(min=1)
+
+
+def _last(ranks: Tensor, mask: Tensor) -> Tensor:
+    """Which responses are ranked last (B, K)."""
+    return mask & (ranks == ranks.masked_fill(~mask, 0).amax(1, keepdim=True))

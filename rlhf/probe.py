@@ -58,17 +58,19 @@ def fit_probe(
     """
     features = torch.cat([LikelihoodTerm.features(own) for own in logprobs])
     mean, std = features.mean(0), features.std(0).clamp(min=1e-6)
-    known = torch.cat([(features - mean) / std, head.standardise_on(pooled)], dim=1)
+    constant = torch.ones(len(pooled), 1)  # where 0 lies, see `functional.acceptance_loss`
+    known = torch.cat([(features - mean) / std, head.standardise_on(pooled), constant], dim=1)
     weights = torch.zeros(known.shape[1], requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = losses(known @ weights).mean() + RIDGE * (weights**2).sum()
+        value = losses(known @ weights).mean() + RIDGE * (weights[:-1] ** 2).sum()
         value.backward()
         return value
 
     optimizer.step(loss)
     with torch.no_grad():
-        head.linear.weight.copy_(weights[2:])
+        head.linear.weight.copy_(weights[2:-1])
+        head.linear.bias.copy_(weights[-1:])
     return LikelihoodTerm(weights.detach()[:2], mean, std)

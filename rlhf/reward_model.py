@@ -11,7 +11,7 @@
    Where that says nothing about what people want, the weights stay near 0.
 
 A ranking of K responses is learned whole: each response is scored once, and the loss is over all its pairs,
-ties included (`functional.ranking_loss`). After training the scores are shifted and scaled so that the
+ties included (`ranking_loss`). After training the scores are shifted and scaled so that the
 reference's own responses score mean 0 and standard deviation 1 (Ziegler 2019): the KL coefficient then means
 the same in every round, and the curves of successive reward models can be compared.
 
@@ -32,23 +32,25 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from data.preferences import RankedResponses
-from rlhf.borrowed import borrow, borrowed_loss, out_of_place
+from data.preferences import RankedResponses, weighed
+from rlhf.borrowed import borrow, out_of_place
 from rlhf.config import setting
-from rlhf.functional import ranking_losses
 from rlhf.generate import encode_prompt
 from rlhf.likelihood import logprobs_and_pools, token_logprobs
 from rlhf.models import Family
 from rlhf.passes import look
 from rlhf.pooled import pool
 from rlhf.probe import LikelihoodTerm, fit_probe
+from rlhf.ranking_loss import LIKELIHOODS, Lesson
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,28 @@ class RewardModelConfig:
     borrow_from: int = setting(
         4, "Of so many, drawn from other rankings, the one is borrowed that the probe likes best."
     )
+    likelihood: str = setting("pairwise", "Of an order: pairwise or plackett-luce.")
+    margin: float = setting(
+        0.0, "Logits by which what is said to be much better must win; by less if clearly or slightly."
+    )
+    acceptance_weight: float = setting(0.0, "Weight of 'acceptable' and 'none is', where people said so.")
     heldout_share: float = setting(0.2, "Share of the prompts kept apart to measure accuracy.")
     heldout_epochs: int = setting(
         2, "Passes over the held-out rankings, with as many others, once they have judged; 0: none."
     )
+
+    def __post_init__(self) -> None:
+        if self.likelihood not in LIKELIHOODS:
+            raise ValueError(f"likelihood is '{self.likelihood}'; wanted: {' or '.join(LIKELIHOODS)}.")
+
+    def weights(self) -> dict[str, Any]:
+        """For `Lesson.losses`."""
+        return {
+            "likelihood": self.likelihood,
+            "margin": self.margin,
+            "acceptance": self.acceptance_weight,
+            "borrowed": self.borrowed_weight,
+        }
 
 
 LOG_RATIO = 0.3  # weight of part 2, DPO's beta
@@ -219,7 +239,7 @@ def train_reward_model(
         model.head,
         [e.logprobs for e in examples],
         torch.cat([e.pooled for e in examples]),
-        lambda scores: _losses_of(examples, scores, config.borrowed_weight),
+        partial(_lesson(examples).losses, **config.weights()),
     )
     model.probe.load_state_dict(model.head.state_dict())
     examples = [e.with_the_hardest(model) for e in examples]
@@ -274,7 +294,7 @@ def _train(
         for group in optimizer.param_groups:
             group["lr"] = rate * share
         parts = [step[i : i + size] for i in range(0, len(step), size)]
-        yield {"reward_model/loss": _optimise(model, parts, config.borrowed_weight, optimizer, parameters)}
+        yield {"reward_model/loss": _optimise(model, parts, config, optimizer, parameters)}
 
 
 def encode_ranking(model: RewardModel, ranking: RankedResponses) -> tuple[list[int], list[list[int]]]:
@@ -317,6 +337,7 @@ def _examples(
     model: RewardModel, rankings: Sequence[RankedResponses], config: RewardModelConfig, order: random.Random
 ) -> list[_Example]:
     """order: what to draw borrowed responses with."""
+    rankings = weighed(rankings)
     encoded = [encode_ranking(model, ranking) for ranking in rankings]
     with model.family.use("reference") as reference:
         context = getattr(reference.config, "max_position_embeddings", None) or math.inf
@@ -359,7 +380,7 @@ def _steps(by_prompt: dict[str, list[_Example]], size: int, order: random.Random
 def _optimise(
     model: RewardModel,
     parts: Sequence[Sequence[_Example]],
-    borrowed_weight: float,
+    config: RewardModelConfig,
     optimizer: torch.optim.Optimizer,
     parameters: list[torch.nn.Parameter],
 ) -> float:
@@ -371,7 +392,7 @@ def _optimise(
     total, count = 0.0, sum(map(len, parts))
     for part in parts:
         with model.family.use("reward"):
-            loss = _losses(model, part, borrowed_weight).sum() / count
+            loss = _losses(model, part, config).sum() / count
             loss.backward()
         total += float(loss.detach())
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -379,22 +400,19 @@ def _optimise(
     return total
 
 
-def _losses(model: RewardModel, part: Sequence[_Example], borrowed_weight: float) -> Tensor:
+def _losses(model: RewardModel, part: Sequence[_Example], config: RewardModelConfig) -> Tensor:
     """Loss of each ranking (B,). Every response goes through the model once."""
     prompts = [e.prompt for e in part for _ in e.responses]
     width = max(e.logprobs.shape[1] for e in part)
     logprobs = torch.cat([F.pad(e.logprobs, (0, width - e.logprobs.shape[1])) for e in part])
     scores, _ = model.trunk_scores(prompts, [response for e in part for response in e.responses], logprobs)
     scores = scores.float() + model.likelihood(logprobs).to(scores.device)
-    return _losses_of(part, scores, borrowed_weight)
+    return _lesson(part, scores.device).losses(scores, **config.weights())
 
 
-def _losses_of(part: Sequence[_Example], scores: Tensor, borrowed_weight: float) -> Tensor:
-    """Loss of each ranking (B,) from the scores of all their responses (N,), one ranking after the other."""
-    of_each = scores.split([len(e.responses) for e in part])
-    own = torch.cat([found[: len(e.ranking.ranks)] for e, found in zip(part, of_each, strict=True)])
-    borrowed = torch.stack([borrowed_loss(e.ranking, found) for e, found in zip(part, of_each, strict=True)])
-    return ranking_losses(own, [e.ranking.ranks for e in part]) + borrowed_weight * borrowed
+def _lesson(part: Sequence[_Example], device: torch.device | str = "cpu") -> Lesson:
+    borrowed = [len(e.responses) - len(e.ranking.ranks) for e in part]
+    return Lesson.of([e.ranking for e in part], borrowed, device)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from data.scorers import load_scorer
 from data.starter.prompts import heldout_prompts, train_prompts
 from data.starter.world import understand
 from rlhf import reward_model
-from rlhf.borrowed import borrow, borrowed_loss, out_of_place
+from rlhf.borrowed import borrow, out_of_place
 from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
 from rlhf.likelihood import token_logprobs
 from rlhf.models import load_family
@@ -48,19 +48,6 @@ def test_a_text_chosen_for_several_prompts_is_borrowed_once():
     same = [RankedResponses(prompt, ("a", "b"), (1, 2)) for prompt in "pqr"]
     asked = RankedResponses("s", ("c", "d"), (1, 2))
     assert {len(borrow([asked, *same], random.Random(seed), 9)[0]) for seed in range(20)} == {1}
-
-
-def test_the_loss_holds_it_against_those_ranked_first():
-    ranking = RankedResponses("p", ("a", "b", "c"), (1, 2, 1))
-    scores = torch.tensor([2.0, 9.0, 1.0, 1.0], requires_grad=True)
-    loss = borrowed_loss(ranking, scores)
-    assert loss.item() == pytest.approx((0.313262 + 0.693147) / 2, abs=1e-5)  # log(1 + e^-1), log 2
-    loss.backward()
-    assert scores.grad[1] == 0
-    assert scores.grad[3] > 0 > scores.grad[0]
-    assert borrowed_loss(ranking, scores[:3]) == 0
-    two = torch.cat([scores, torch.tensor([-99.0])])  # another that rivals nobody
-    assert borrowed_loss(ranking, two).item() == pytest.approx(loss.item() / 2)
 
 
 def test_nothing_is_borrowed_that_has_no_room_behind_the_prompt(tiny_model, monkeypatch):

@@ -132,32 +132,109 @@ def test_explained_variance():
     assert f.explained_variance(-returns, returns, mask) < 0
 
 
-def slow_ranking_loss(scores, ranks):
+CASES = [  # scores, ranks, whether those ranked last are not compared
+    ([0.3, -1.0, 2.0, 0.1], [2, 4, 1, 2], False),
+    ([1.0, 0.0], [1, 2], False),
+    ([0.5, 0.2, 0.1], [1, 1, 1], False),
+    ([0.5, 0.2, 0.1, -0.7], [2, 1, 3, 3], True),
+    ([0.5, 0.2, 0.1, -0.7], [2, 1, 3, 3], False),
+    ([0.5, 0.2, -0.1], [2, 1, 2], True),  # "this one is best", no more
+    ([0.5, 0.2], [1, 1], True),  # nothing was said
+    ([0.3, -1.0, 2.0], [3, 2, 1], True),  # but one is last: all was said
+]
+
+
+def padded_cases():
+    scores = torch.full((len(CASES), 4), 7.0, dtype=torch.float64)
+    ranks, mask = torch.zeros(len(CASES), 4, dtype=torch.long), torch.zeros(len(CASES), 4, dtype=torch.bool)
+    for row, (own, ranked, _) in enumerate(CASES):
+        scores[row, : len(own)] = torch.tensor(own, dtype=torch.float64)
+        ranks[row, : len(own)] = torch.tensor(ranked)
+        mask[row, : len(own)] = True
+    return scores, ranks, mask, torch.tensor([partial for *_, partial in CASES])
+
+
+def slow_pairwise(scores, ranks, partial):
     losses = []
     for i, j in itertools.combinations(range(len(scores)), 2):
         p = 1 / (1 + math.exp(scores[j] - scores[i]))
-        if ranks[i] == ranks[j]:
-            losses.append(-0.5 * math.log(p) - 0.5 * math.log(1 - p))
-        else:
+        if ranks[i] != ranks[j]:
             losses.append(-math.log(p if ranks[i] < ranks[j] else 1 - p))
-    return sum(losses) / len(losses)
+        elif not (partial and ranks[i] == max(ranks)):
+            losses.append(-0.5 * math.log(p) - 0.5 * math.log(1 - p))
+    return sum(losses) / len(losses) if losses else 0.0
 
 
-def test_ranking_loss_against_the_obvious_version():
-    cases = [([0.3, -1.0, 2.0, 0.1], [2, 4, 1, 2]), ([1.0, 0.0], [1, 2]), ([0.5, 0.2, 0.1], [1, 1, 1])]
-    scores = torch.zeros(3, 4, dtype=torch.float64)
-    ranks, mask = torch.zeros(3, 4, dtype=torch.long), torch.zeros(3, 4, dtype=torch.bool)
-    for row, (s, r) in enumerate(cases):
-        scores[row, : len(s)] = torch.tensor(s, dtype=torch.float64)
-        ranks[row, : len(r)] = torch.tensor(r)
-        mask[row, : len(s)] = True
-    expected = [slow_ranking_loss(*case) for case in cases]
-    assert f.ranking_loss(scores, ranks, mask).tolist() == pytest.approx(expected, abs=1e-12)
+def probability(scores, order):
+    """Of choosing in this order."""
+    found, left = 1.0, list(range(len(scores)))
+    for i in order:
+        found *= math.exp(scores[i]) / sum(math.exp(scores[j]) for j in left)
+        left.remove(i)
+    return found
 
 
-def test_ranking_loss_pulls_the_better_up_and_ties_together():
+def slow_plackett_luce(scores, ranks, partial):
+    """A tie: the mean over its orders. Not compared: the probability of all their orders together."""
+    last = [i for i in range(len(ranks)) if partial and ranks[i] == max(ranks)]
+    compared = [i for i in range(len(ranks)) if i not in last]
+    orders = [o for o in itertools.permutations(compared) if sorted(o, key=lambda i: ranks[i]) == list(o)]
+    together = [
+        sum(probability(scores, [*o, *rest]) for rest in itertools.permutations(last)) for o in orders
+    ]
+    losses = [-math.log(p) for p in together]
+    choices = len(compared) if last else len(ranks) - 1
+    choices = min(choices, len(ranks) - 1)
+    return sum(losses) / len(losses) / max(choices, 1)
+
+
+@pytest.mark.parametrize(
+    ("quick", "slow"), [(f.pairwise_loss, slow_pairwise), (f.plackett_luce_loss, slow_plackett_luce)]
+)
+def test_the_likelihood_of_rankings_against_the_obvious_version(quick, slow):
+    expected = [slow(*case) for case in CASES]
+    assert quick(*padded_cases()).tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_of_two_responses_both_likelihoods_say_the_same():
+    scores, ranks = float64([0.3, -1.2], [0.3, -1.2], [0.3, -1.2]), torch.tensor([[1, 2], [2, 1], [1, 1]])
+    mask = torch.ones(3, 2, dtype=torch.bool)
+    assert torch.allclose(f.pairwise_loss(scores, ranks, mask), f.plackett_luce_loss(scores, ranks, mask))
+
+
+@pytest.mark.parametrize("loss", [f.pairwise_loss, f.plackett_luce_loss])
+def test_a_ranking_pulls_the_better_up_and_ties_together(loss):
     scores = torch.tensor([[0.0, 0.0, 1.0, -1.0]], requires_grad=True)
-    f.ranking_loss(scores, torch.tensor([[1, 2, 3, 3]]), torch.ones(1, 4, dtype=torch.bool)).sum().backward()
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    loss(scores, torch.tensor([[1, 2, 3, 3]]), mask).sum().backward()
     gradient = scores.grad[0]
     assert gradient[0] < 0  # ranked first: rising
     assert gradient[2] > gradient[3]  # tied but apart: the higher falls faster
+    tied = torch.zeros(1, 4, requires_grad=True)
+    loss(tied, torch.ones(1, 4, dtype=torch.long), mask).sum().backward()
+    assert tied.grad.abs().max() < 1e-7  # equal and tied: nothing to learn
+
+
+@pytest.mark.parametrize("loss", [f.pairwise_loss, f.plackett_luce_loss])
+def test_gradients_of_rankings_are_the_numerical_ones_and_none_reaches_padding(loss):
+    scores, ranks, mask, partial = padded_cases()
+    scores.requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda s: loss(s, ranks, mask, partial), (scores,))
+    loss(scores, ranks, mask, partial).sum().backward()
+    assert scores.grad[~mask].eq(0).all()
+    assert scores.grad.isfinite().all()
+
+
+def test_acceptance_is_logistic_about_zero_for_the_first_or_for_all():
+    scores, mask = float64([2.0, -1.0, 9.0], [2.0, -1.0, 9.0]), torch.tensor([[True, True, False]] * 2)
+    first = torch.tensor([[True, False, False]] * 2)
+    found = f.acceptance_loss(scores, first, mask, torch.tensor([True, False])).tolist()
+    none = (math.log(1 + math.exp(2)) + math.log(1 + math.exp(-1))) / 2
+    assert found == pytest.approx([math.log(1 + math.exp(-2)), none])
+
+
+def test_borrowed_responses_are_to_lose_against_those_ranked_first():
+    scores, first = float64([1.0, 0.5, 3.0], [1.0, 0.5, 3.0]), torch.tensor([[True, False, True]] * 2)
+    borrowed, there = float64([2.0, 9.0], [9.0, 9.0]), torch.tensor([[True, False], [False, False]])
+    found = f.borrowed_loss(scores, first, borrowed, there).tolist()
+    assert found == pytest.approx([(math.log(1 + math.e) + math.log(1 + math.exp(-1))) / 2, 0])

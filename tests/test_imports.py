@@ -36,6 +36,7 @@ LEVELS = {
     "rlhf.likelihood": 1,
     "rlhf.pooled": 0,
     "rlhf.probe": 0,
+    "rlhf.ranking_loss": 0,
     "rlhf.reward_model": 1,
     "rlhf.checkpoint": 1,
     "labeling": 2,

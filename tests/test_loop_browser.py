@@ -107,7 +107,7 @@ def test_a_person_ranks_and_the_page_shows_the_policy_they_made(app, chromium):
         if found["state"] == "published":
             break
         # 8 prompts judge the reward model of 40 rankings: one in ten is turned down, and people rank on
-        assert found["state"] == "rejected" and found["reason"], found
+        assert found["state"] == "rejected", found
     trained = f"policy 1, trained on {RANKINGS * number} rankings"
     expect(page.locator("body")).to_contain_text(trained, timeout=30_000)
 

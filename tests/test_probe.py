@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rlhf.functional import ranking_losses
+from rlhf.functional import pairwise_loss
 from rlhf.pooled import PooledHead
 from rlhf.probe import RIDGE, LikelihoodTerm, fit_probe
 
@@ -28,10 +28,18 @@ def made_rankings(count, hidden, *, liked, seed=0):
     return logprobs, pooled, ranks
 
 
+def losses_of(ranks):
+    def losses(scores):
+        own = torch.as_tensor(ranks)
+        return pairwise_loss(scores.view(own.shape), own, torch.ones_like(own, dtype=torch.bool))
+
+    return losses
+
+
 def probe(logprobs, pooled, ranks):
     """-> the likelihood's part, and the head's."""
     head = PooledHead(pooled[0].shape[1] // 3)
-    term = fit_probe(head, logprobs, torch.cat(pooled), lambda scores: ranking_losses(scores, ranks))
+    term = fit_probe(head, logprobs, torch.cat(pooled), losses_of(ranks))
     return term, head.requires_grad_(False)
 
 
@@ -85,7 +93,7 @@ def test_the_probe_is_the_minimum_of_its_loss():
         head.linear.weight.copy_(weights)
         scores = torch.cat([head(own) + moved(seen) for own, seen in zip(pooled, logprobs, strict=True)])
         ridge = (term_weights**2).sum() + (weights**2).sum()
-        return float(ranking_losses(scores, ranks).mean() + RIDGE * ridge)
+        return float(losses_of(ranks)(scores).mean() + RIDGE * ridge)
 
     found = head.linear.weight.clone()
     least = loss(term.weights, found)

@@ -52,6 +52,25 @@ def test_a_planted_preference_and_its_opposite_are_learned(tiny_model, tuning, l
     assert measure_accuracy(model, rankings(16, longest_first=not longest_first, start=100)).accuracy < 0.1
 
 
+@pytest.mark.parametrize("weight", [0.3, 0.0])
+def test_what_people_accept_is_above_0_and_what_nobody_accepts_below(tiny_model, weight):
+    """All tied, so that nothing else is said: long ones are acceptable, short ones are not."""
+    long, short = ("abcdefghabcd", "hgfedcbahg", "abababababcc"), ("a", "bc", "c")
+    said = [
+        RankedResponses(f"prompt {i}", short if i % 2 else long, (1, 1, 1), acceptable=not i % 2)
+        for i in range(32)
+    ]
+    model = RewardModel(load_family(tiny_model, tuning="full", device="cpu"))
+    model.reset(0)
+    config = RewardModelConfig(acceptance_weight=weight)
+    for _ in train_reward_model(model, said, config, 0):
+        pass
+    above = [float((model.score_texts([f"new {i}"] * 3, long) > 0).float().mean()) for i in range(4)]
+    below = [float((model.score_texts([f"new {i}"] * 3, short) < 0).float().mean()) for i in range(4)]
+    learned = sum(above + below) / 8
+    assert (learned > 0.9) == (weight > 0), (above, below)
+
+
 @pytest.fixture(scope="module")
 def trained(tiny_model):
     family = load_family(tiny_model, tuning="full", device="cpu")
