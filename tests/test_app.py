@@ -20,7 +20,7 @@ from sqlite_utils import Database
 from labeling.serve import ServeConfig, ServeError, is_loopback, listen, lock_run, no_login, serve
 from labeling.session import COOKIE
 from labeling.store import FILE_NAME, StoreError, open_store
-from labeling.supervisor import Supervisor, next_wait
+from labeling.supervisor import SPINS, Supervisor, next_wait
 from rlhf.config import WorkerConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -370,6 +370,7 @@ CHILDREN = {
     "refuses": "print('There is no such model.', file=sys.stderr); sys.exit(2)",
     "says nothing": "os._exit(3)",
     "is told to refuse": "print('at work', flush=True); sys.stdin.read(6); print('Disk gone.'); sys.exit(2)",
+    "waits as it is told": "print('at work', os.environ.get('GOMP_SPINCOUNT'), flush=True); sys.stdin.read()",
     "refuses the second time": (
         "again = os.path.exists('@'); open('@', 'w').close(); "
         "print('at work', flush=True); again or sys.stdin.read(6); print('No GPU.'); sys.exit(2)"
@@ -429,6 +430,19 @@ def test_a_worker_that_is_killed_is_started_again(supervise, store):
     assert "SIGKILL" in status["error"]
     supervisor.stop()
     assert not alive(second)
+
+
+@pytest.mark.parametrize(
+    ("asked", "spins"), [({}, SPINS), ({"OMP_WAIT_POLICY": "active"}, "None"), ({"GOMP_SPINCOUNT": "7"}, "7")]
+)
+def test_its_threads_do_not_wait_wide_awake_unless_they_are_told_to(supervise, monkeypatch, asked, spins):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    supervisor = supervise("waits as it is told")
+    at_work(supervisor)
+    assert f"at work {spins}\n" in supervisor.log_path.read_text()
 
 
 def test_why_it_ended_is_on_the_page_while_it_waits(supervise, store):
