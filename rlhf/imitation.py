@@ -18,8 +18,7 @@ from torch import Tensor
 
 from rlhf.batching import Deck
 from rlhf.functional import imitation_loss
-from rlhf.likelihood import response_logprobs, token_logprobs_at
-from rlhf.models import Family
+from rlhf.likelihood import token_logprobs_at
 from rlhf.reward_model import RewardModel
 from rlhf.value_function import ValueFunction
 
@@ -55,33 +54,32 @@ def scored_chosen(
     return Deck(cards, order)
 
 
-def imitate(
-    family: Family,
-    value_function: ValueFunction,
-    chosen: Sequence[Chosen],
-    *,
-    kl_coef: float,
-    temperature: float,
-    weight: float,
-) -> float:
-    """Add the gradient of `weight` times `functional.imitation_loss` to the policy's; returns that loss.
+@dataclass(frozen=True)
+class Imitation:
+    """Chosen responses that may earn more than is expected of the policy: the others teach nothing."""
 
-    There is no bonus for negative KL: it would grow without limit as the policy gives a response up.
-    """
-    tokens = sum(len(c.response) for c in chosen)
-    total = 0.0
-    for rows, batch in family.batches([c.prompt for c in chosen], [c.response for c in chosen]):
-        part = [chosen[i] for i in rows]
-        with torch.no_grad():
-            states = torch.stack([c.state for c in part])
-            expected = value_function(value_function.read(states))[:, 0]
-        scores, ref_logprobs = torch.tensor([(c.score, c.ref_logprob) for c in part], device=family.device).T
-        share = float(batch.mask.sum()) / tokens
-        with family.use("policy"):
-            logprobs = response_logprobs(family, "policy", batch, temperature)
-            kl = logprobs.detach().sum(1) - ref_logprobs
-            returns = scores - kl_coef * kl.clamp(min=0)
-            loss = share * imitation_loss(logprobs, returns, expected, batch.mask)
-            (weight * loss).backward()
-        total += float(loss.detach())
-    return total
+    chosen: list[Chosen]
+    expected: Tensor  # (N,)
+    tokens: int  # of all that were asked for, over which the loss is a mean
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, chosen: Sequence[Chosen], value_function: ValueFunction) -> "Imitation":
+        values = value_function(value_function.read(torch.stack([c.state for c in chosen])))[:, 0]
+        worth = [i for i, c in enumerate(chosen) if c.score > values[i]]
+        return cls([chosen[i] for i in worth], values[worth], sum(len(c.response) for c in chosen))
+
+    def loss(self, picked: Sequence[int], logprobs: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
+        """The picked responses' share of `functional.imitation_loss` -> scalar.
+
+        logprobs, mask: (len(picked), R), of the policy at the sampling temperature. There is no bonus for
+        negative KL: it would grow without limit as the policy gives a response up.
+        """
+        part = [self.chosen[i] for i in picked]
+        scores, ref_logprobs = torch.tensor(
+            [(c.score, c.ref_logprob) for c in part], device=logprobs.device
+        ).T
+        kl = logprobs.detach().sum(1) - ref_logprobs
+        returns = scores - kl_coef * kl.clamp(min=0)
+        loss = imitation_loss(logprobs, returns, self.expected[list(picked)], mask)
+        return loss * mask.sum() / self.tokens

@@ -1,20 +1,13 @@
-"""Log-probabilities of responses under a role of the family, with and without gradients."""
+"""Log-probabilities of responses under a role of the family."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from rlhf.batching import Padded
 from rlhf.models import Family
 from rlhf.passes import look
 from rlhf.pooled import POOLS, pool
-
-
-def response_logprobs(family: Family, role: str, batch: Padded, temperature: float) -> Tensor:
-    """Log-probabilities of the response tokens under a role (N, R); 0 behind the end."""
-    with family.use(role) as model:
-        return look(model, batch).logprobs(temperature)
 
 
 @torch.no_grad()

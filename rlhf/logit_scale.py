@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 
 class LogitScale:
-    """Multiplies the logits of a model through its last norm's weights; `read` after `backward`, then `step`.
+    """Multiplies a model's logits through its last norm's weights: `hear`, `backward`, `step`.
 
     gains: those weights, `reference`: the same of the reference. limit: how many times as large they may
     become. A policy that is sure of everything has nothing left to try, and people nothing to choose from.
@@ -37,21 +37,34 @@ class LogitScale:
         self.gains, self.reference, self.limit = gains, _size(reference), limit
         self.log = nn.Parameter(torch.zeros((), device=gains[0].device))
         self.optimizer = torch.optim.Adam([self.log], lr=learning_rate, eps=1e-5)
+        self._heard = torch.zeros_like(self.log)
 
     @property
     def value(self) -> float:
         """The factor against the reference."""
         return float(_size(self.gains) / self.reference)
 
-    @torch.no_grad()
-    def read(self) -> Tensor:
-        """What the gradient of all gains together says of the factor; read it before anything changes it."""
-        return sum((p.grad * p).sum() for p in self.gains)
+    def forget(self) -> None:
+        """What was heard so far."""
+        self._heard = torch.zeros_like(self.log)
+
+    def hear(self, logits: Tensor, counted: Tensor | None = None) -> None:
+        """What the gradient of logits (M, V) says of the factor, in the backward pass to come.
+
+        counted: (M,) which of them; None: all. The others' gradient reaches the weights alone.
+        """
+
+        def take(gradient: Tensor) -> None:
+            found = (gradient * logits.detach()).sum(-1)
+            self._heard += (found if counted is None else found[counted]).sum()
+
+        logits.register_hook(take)
 
     @torch.no_grad()
-    def step(self, gradient: Tensor) -> None:
-        """Move the factor by what was `read`."""
-        self.log.grad = gradient
+    def step(self) -> None:
+        """Move the factor by what was heard."""
+        self.log.grad = self._heard
+        self.forget()
         before = self.log.clone()
         self.optimizer.step()
         room = (self.limit * self.reference / _size(self.gains)).log()

@@ -1,6 +1,6 @@
 """One pass of a model over prompts and responses, and what is heard of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -30,6 +30,12 @@ class Pass:
         mask = self.batch.mask
         found = f.logprobs_of(self.logits, self.batch.tokens[mask], temperature)
         return torch.zeros_like(mask, dtype=found.dtype).masked_scatter(mask, found)
+
+    def tokens_of(self, rows: Sequence[int]) -> Tensor:
+        """Which of the logits belong to these of the N responses (M,)."""
+        among = torch.zeros_like(self.batch.mask[:, :1])
+        among[list(rows)] = True
+        return among.expand_as(self.batch.mask)[self.batch.mask]
 
     def written(self) -> Tensor:
         """Middle states of the response tokens themselves (N, R, hidden)."""

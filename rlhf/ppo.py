@@ -59,10 +59,11 @@ from rlhf import functional as f
 from rlhf.batching import Deck
 from rlhf.config import setting
 from rlhf.generate import Sample, SamplingConfig, decode_text, sample_from
-from rlhf.imitation import Chosen, imitate
-from rlhf.likelihood import response_logprobs, token_logprobs_at
+from rlhf.imitation import Chosen, Imitation
+from rlhf.likelihood import token_logprobs_at
 from rlhf.logit_scale import LogitScale, logit_gains
 from rlhf.models import Family
+from rlhf.passes import look
 from rlhf.reward_model import RewardModel
 from rlhf.value_function import ValueFunction
 
@@ -341,39 +342,50 @@ def _policy_step(
 ) -> dict[str, float] | None:
     """One optimiser step on the policy; gradients add up over micro-batches of the token budget.
 
-    None: a gradient was not finite, and nothing was changed.
+    In these are the sampled responses of `rows` and some that people ranked first. None: a gradient was not
+    finite, and nothing was changed.
     """
-    family, optimizer = learner.family, learner.policy_optimizer
-    optimizer.zero_grad(set_to_none=True)
+    family, optimizer, factor = learner.family, learner.policy_optimizer, learner.logit_scale
     prompts, responses = [data.prompts[i] for i in rows], [data.responses[i] for i in rows]
     tokens = sum(map(len, responses))
     total: dict[str, float] = {}
-    for picked, batch in family.batches(prompts, responses):
-        part = [rows[i] for i in picked]
-        columns = batch.tokens.shape[1]
-        old_logprobs, advantage = (t[part, :columns].to(family.device) for t in (data.logprobs, advantages))
-        share = float(batch.mask.sum()) / tokens
-        with family.use("policy"):
-            logprobs = response_logprobs(family, "policy", batch, config.sampling.temperature)
-            loss, watch = f.policy_loss(logprobs, old_logprobs, advantage, batch.mask, config.clip)
-            (loss * share).backward()
-        for name, number in (watch | {"policy/loss": loss.detach()}).items():
-            total[name] = total.get(name, 0.0) + float(number) * share
-    scale_gradient = learner.logit_scale.read() if learner.logit_scale else None
     if learner.chosen:
-        total["policy/chosen_loss"] = imitate(
-            family,
-            learner.value_function,
-            list(islice(learner.chosen, config.chosen_batch)),
-            kl_coef=kl_coef,
-            temperature=config.sampling.temperature,
-            weight=config.chosen_coef,
-        )
+        drawn = list(islice(learner.chosen, config.chosen_batch))
+        imitation = Imitation.of(drawn, learner.value_function)
+        prompts += [c.prompt for c in imitation.chosen]
+        responses += [c.response for c in imitation.chosen]
+        total["policy/chosen_loss"] = 0.0
+    optimizer.zero_grad(set_to_none=True)
+    if factor:
+        factor.forget()
+    for picked, batch in family.batches(prompts, responses):
+        sampled = [place for place, i in enumerate(picked) if i < len(rows)]
+        chosen = [place for place, i in enumerate(picked) if i >= len(rows)]
+        loss = torch.zeros((), device=family.device)
+        with family.use("policy") as model:
+            seen = look(model, batch)
+            logprobs, mask = seen.logprobs(config.sampling.temperature), batch.mask
+            if sampled:
+                part, columns = [rows[picked[place]] for place in sampled], mask.shape[1]
+                known = (t[part, :columns].to(family.device) for t in (data.logprobs, advantages))
+                own, watch = f.policy_loss(logprobs[sampled], *known, mask[sampled], config.clip)
+                share = float(mask[sampled].sum()) / tokens
+                loss = loss + share * own
+                for name, number in (watch | {"policy/loss": own.detach()}).items():
+                    total[name] = total.get(name, 0.0) + float(number) * share
+                if factor:  # which the chosen leave alone
+                    factor.hear(seen.logits, seen.tokens_of(sampled))
+            if chosen:
+                which = [picked[place] - len(rows) for place in chosen]
+                own = imitation.loss(which, logprobs[chosen], mask[chosen], kl_coef)
+                loss = loss + config.chosen_coef * own
+                total["policy/chosen_loss"] += float(own.detach())
+            loss.backward()
     norm = nn.utils.clip_grad_norm_(_parameters(optimizer), config.max_grad_norm)
     if not torch.isfinite(norm):
         return None
-    if scale_gradient is not None:
-        learner.logit_scale.step(scale_gradient)
+    if factor:
+        factor.step()
     optimizer.step()
     return total
 

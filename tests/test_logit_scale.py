@@ -40,13 +40,38 @@ def test_the_factor_multiplies_the_logits_and_nothing_else(name):
     assert gains
     assert all(torch.equal(v, unchanged[k]) for k, v in model.state_dict().items())  # trying left no trace
     scale = LogitScale(gains, [g.detach().clone() for g in gains], learning_rate=0.1)
-    model(tokens).logits.pow(2).mean().backward()  # what makes this smaller is a smaller factor
-    scale.step(scale.read())
+    logits = model(tokens).logits
+    scale.hear(logits)
+    logits.pow(2).mean().backward()  # what makes this smaller is a smaller factor
+    scale.step()
     assert scale.value == pytest.approx(torch.tensor(-0.1).exp().item(), rel=1e-3)
     after = model(tokens, output_hidden_states=True)
     assert torch.allclose(after.logits, scale.value * before.logits, atol=1e-4)
     for now, then in zip(after.hidden_states[:-1], before.hidden_states[:-1], strict=True):
         assert torch.equal(now, then)
+
+
+def test_it_hears_the_gradient_of_all_gains_together_or_the_counted_logits_part_of_it():
+    tokens, counted = torch.randint(0, 60, (1, 7)), torch.arange(7) % 3 == 1
+
+    def heard(counted=None, among=slice(None)):
+        """-> what moves the factor, and what the gains' own gradient says it should be."""
+        model = make(LINEAR["llama"])
+        gains = logit_gains(model)
+        scale = LogitScale(gains, gains, learning_rate=0.1)
+        logits = model(tokens).logits.squeeze(0)
+        scale.hear(logits, counted)
+        logits[among].pow(3).sum().backward()
+        gradient = sum((p.grad * p.detach()).sum() for p in gains).item()
+        scale.step()
+        return scale.log.grad.item(), gradient
+
+    found, of_all = heard()
+    assert found == pytest.approx(of_all, rel=1e-4)
+    _, of_some = heard(among=counted)
+    found, gradient = heard(counted)
+    assert (found, gradient) == pytest.approx((of_some, of_all), rel=1e-4)
+    assert of_some != pytest.approx(of_all, rel=0.1)
 
 
 @pytest.mark.parametrize("name", NOT_FOUND)
@@ -66,13 +91,15 @@ def test_it_stays_within_its_limit_and_comes_back_to_it():
     seen = []
     for _ in range(6):
         model.zero_grad()
-        (-model(tokens).logits.pow(2).mean()).backward()
-        scale.step(scale.read())
+        logits = model(tokens).logits
+        scale.hear(logits)
+        (-logits.pow(2).mean()).backward()
+        scale.step()
         seen.append(scale.value)
     assert seen[0] == pytest.approx(1.105, abs=0.01)
     assert seen[-1] == pytest.approx(1.25, rel=1e-4)
     again = LogitScale(gains, reference, learning_rate=0.1, limit=1.1)  # as after a round with another limit
-    again.step(again.read())
+    again.step()
     assert again.value == pytest.approx(1.1, rel=1e-4)
 
 

@@ -13,7 +13,7 @@ from rlhf import functional as f
 from rlhf import ppo_training
 from rlhf.batching import pad
 from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample
-from rlhf.imitation import Chosen, imitate
+from rlhf.imitation import Chosen, Imitation
 from rlhf.likelihood import token_logprobs, token_logprobs_at
 from rlhf.models import load_family, load_tokenizer
 from rlhf.passes import look
@@ -396,7 +396,10 @@ def test_a_chosen_response_earns_its_score_less_its_kl(tiny_model):
             Chosen(*pair, score=value + 1, ref_logprob=logprob - kl, state=state)
             for pair, value, logprob, state in zip(pairs, expected, own, states, strict=True)
         ]
-        return imitate(family, value_function, chosen, kl_coef=kl_coef, temperature=1.0, weight=0.1)
+        imitation = Imitation.of(chosen, value_function)
+        logprobs = token_logprobs_at((1.0,), family, "policy", *zip(*pairs, strict=True))[0]
+        mask = torch.ones(logprobs.shape, dtype=torch.bool)
+        return float(imitation.loss(range(len(pairs)), logprobs, mask, kl_coef))
 
     assert loss(kl=4.0, kl_coef=0.1) == pytest.approx(0.6 * loss(kl=0.0, kl_coef=0.1), rel=1e-3)
     assert loss(kl=4.0, kl_coef=0.4) == 0
