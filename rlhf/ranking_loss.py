@@ -2,6 +2,21 @@
 
 The order, with its ties, by one of two likelihoods; how clearly the best is better; whether it is acceptable
 at all; what of other prompts' responses it must beat (`borrowed`); how much the annotator's word counts.
+
+Measured on the starter with programs that rank (10 % noise), 150 held-out prompts with 8 responses of the
+reference each: pairs ordered right, and how often a response above the border beats one below it, whatever
+their prompts. The border is the median score, with "acceptable" its .6 quantile.
+
+| rankings | | pairs | across prompts | seeds |
+|---|---|---|---|---|
+| 64, 200 of 4, `helpful` | pairwise | .861, .887 | .828, .872 | 50 to 52 |
+| | plackett-luce | .861, .886 | .843, .887 | |
+| 64, 200 of 4, `concise` | pairwise | .850, .866 | .827, .856 | 50 to 52 |
+| | plackett-luce | .853, .877 | .838, .872 | |
+| 128 of 4, only the best named | the others as a tie | .871 | .861 | 50, 51 |
+| | the others not compared | .875 | .873 | |
+| 128 of 4, said if acceptable | weight 0, .3, 1 | .876, .885, .881 | .880, .927, .951 | 50, 51 |
+| 128 of 2, said how clearly | margin 0, .5, 1 | .827, .825, .827 | .814, .818, .822 | 50 to 52 |
 """
 
 from collections.abc import Sequence

@@ -68,9 +68,9 @@ class RewardModelConfig:
     )
     likelihood: str = setting("pairwise", "Of an order: pairwise or plackett-luce.")
     margin: float = setting(
-        0.0, "Logits by which what is said to be much better must win; by less if clearly or slightly."
+        1.0, "Logits by which what is said to be much better must win; by less if clearly or slightly."
     )
-    acceptance_weight: float = setting(0.0, "Weight of 'acceptable' and 'none is', where people said so.")
+    acceptance_weight: float = setting(0.3, "Weight of 'acceptable' and 'none is', where people said so.")
     heldout_share: float = setting(0.2, "Share of the prompts kept apart to measure accuracy.")
     heldout_epochs: int = setting(
         2, "Passes over the held-out rankings, with as many others, once they have judged; 0: none."
