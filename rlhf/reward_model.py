@@ -226,7 +226,8 @@ class RewardModel:
 def train_reward_model(
     model: RewardModel, rankings: Sequence[RankedResponses], config: RewardModelConfig, seed: int
 ) -> Iterator[dict[str, float]]:
-    """Train on rankings; yields `{"reward_model/loss": ...}`, `borrowed` included, after each optimiser step.
+    """Train on rankings; yields `{"reward_model/loss": ...}`, `borrowed` included, after each optimiser step,
+    or `{"reward_model/skipped_steps": 1.0}` where a gradient was not a finite number.
 
     All responses of a ranking, and all rankings of a prompt, stay in one step: shuffled pairs of one prompt
     overfit within an epoch (InstructGPT, section 3.5).
@@ -294,7 +295,8 @@ def _train(
         for group in optimizer.param_groups:
             group["lr"] = rate * share
         parts = [step[i : i + size] for i in range(0, len(step), size)]
-        yield {"reward_model/loss": _optimise(model, parts, config, optimizer, parameters)}
+        loss = _optimise(model, parts, config, optimizer, parameters)
+        yield {"reward_model/skipped_steps": 1.0} if loss is None else {"reward_model/loss": loss}
 
 
 def encode_ranking(model: RewardModel, ranking: RankedResponses) -> tuple[list[int], list[list[int]]]:
@@ -383,10 +385,11 @@ def _optimise(
     config: RewardModelConfig,
     optimizer: torch.optim.Optimizer,
     parameters: list[torch.nn.Parameter],
-) -> float:
+) -> float | None:
     """One optimiser step; the mean loss of its rankings before it.
 
     Gradients add up over the parts, so that a prompt with many rankings needs no more memory than others.
+    None: a gradient was not finite, and nothing was changed.
     """
     optimizer.zero_grad(set_to_none=True)
     total, count = 0.0, sum(map(len, parts))
@@ -395,7 +398,8 @@ def _optimise(
             loss = _losses(model, part, config).sum() / count
             loss.backward()
         total += float(loss.detach())
-    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    if not torch.isfinite(torch.nn.utils.clip_grad_norm_(parameters, 1.0)):
+        return None
     optimizer.step()
     return total
 

@@ -129,10 +129,22 @@ def run_round(
         summary[f"{name}_before"] = before[f"heldout/{name}"]
         summary[f"{name}_after"] = after[f"heldout/{name}"]
     summary["kl"] = summary.pop("kl_after")
+    events = [event for event in stage.told if event.state != "ppo"] + told
+    numbers = [number for event in events for number in event.metrics.items()]
+    skipped = sum(int(value) for name, value in numbers if name.endswith("/skipped_steps"))
+    yield judge(summary, config.ppo.kl_coef, _remark(stop, went_back, skipped, config.ppo.kl_limit))
+
+
+def _remark(stop: str | None, went_back: int, skipped: int, kl_limit: float) -> str | None:
+    """What people should know of a round beside its figures."""
+    remarks = [stop] if stop else []
     if went_back and not stop:
         times = "once" if went_back == 1 else f"{went_back} times"
-        stop = f"went back {times} from a KL over {config.ppo.kl_limit:g}"
-    yield judge(summary, config.ppo.kl_coef, stop)
+        remarks.append(f"went back {times} from a KL over {kl_limit:g}")
+    if skipped:
+        steps = "a step" if skipped == 1 else f"{skipped} steps"
+        remarks.append(f"left out {steps} whose gradient was not a finite number")
+    return "; ".join(remarks) or None
 
 
 def _progress(done: Update, config: PPOConfig) -> Progress:

@@ -1,11 +1,13 @@
 """The reward model: planted preferences are learned, scores are comparable, nothing depends on the batch."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import rlhf.reward_model as rmod
 from data.preferences import RankedResponses, split_by_prompt
 from rlhf.batching import pad
 from rlhf.likelihood import token_logprobs
@@ -187,6 +189,33 @@ def test_accuracy_by_hand_and_without_pairs(trained):
     tied = [RankedResponses("p", ("a", "b"), (1, 1))]
     assert measure_accuracy(trained, tied).pairs == 0
     assert measure_accuracy(trained, []).pairs == 0
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_and_told(tiny_model, monkeypatch):
+    """In one of two parts of the second step of three: nothing of that step is learned, all of the others."""
+    family = load_family(tiny_model, tuning="full", device="cpu")
+    config = RewardModelConfig(epochs=1, rankings_per_step=2, borrowed_weight=0.0)
+    data = [replace(r, prompt=f"prompt {i // 3}") for i, r in enumerate(rankings(9, longest_first=True))]
+    model, parts, states, losses_of = RewardModel(family), [], [], rmod._losses
+    model.reset(0)
+
+    def losses(*arguments):
+        parts.append(losses_of(*arguments))
+        return parts[-1] * (float("nan") if len(parts) == 4 else 1.0)
+
+    monkeypatch.setattr(rmod, "_losses", losses)
+    told = []
+    for metrics in train_reward_model(model, data, config, 0):
+        told.append(metrics)
+        states.append(torch.cat([p.detach().flatten() for p in family.parameters("reward")]))
+    assert len(parts) == 6
+    assert [list(metrics) for metrics in told] == [
+        ["reward_model/loss"],
+        ["reward_model/skipped_steps"],
+        ["reward_model/loss"],
+    ]
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[1], states[2])
 
 
 def test_a_prompt_with_many_rankings_is_learned_in_one_step_of_several_parts(tiny_model):

@@ -99,8 +99,9 @@ def seen(monkeypatch):
 
     def PPOTraining(family, reward_model, own, heldout, config, seed, chosen):
         seen.update(own=own, heldout=heldout, seed=seed, chosen=chosen, start=family.state("policy"))
-        numbers = {"policy/best_update": 1.0, "policy/went_back": 2.0, "objective/score": 0.5}
+        numbers = {"policy/best_update": 1.0, "objective/score": 0.5, "policy/skipped_steps": 2.0}
         yield Update(1, numbers)
+        yield Update(2, numbers | {"policy/went_back": 2.0, "policy/skipped_steps": 1.0})
 
     def evaluate_policy(family, reward_model, heldout, config, seed, role="policy"):
         seen["judged"].append((role, heldout, seed))
@@ -116,7 +117,7 @@ def seen(monkeypatch):
 def test_small_prompt_lists_are_shared_and_luck_does_not_count(family, seen, prompts, judges):
     _, outcome = run(family, prompts=prompts)
     assert outcome.published, outcome.reason
-    assert outcome.reason.endswith("; went back 2 times from a KL over 10")
+    assert "; went back 2 times from a KL over 10; left out 3 steps whose gradient was not" in outcome.reason
     assert (len(seen["heldout"]), len(seen["own"])) == (judges, prompts - judges)
     assert not set(map(tuple, seen["heldout"])) & set(map(tuple, seen["own"]))
     assert [role for role, *_ in seen["judged"]] == ["published", "policy"]
