@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +22,8 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.benchmarks.apart import run_apart
+
 SETTINGS = {  # name -> who, and what is different
     "TRL, full, float32": ("trl", {"lora": False, "bf16": False}),
     "TRL, full, bf16": ("trl", {"lora": False, "bf16": True}),
@@ -100,15 +100,8 @@ def podium(ask: dict) -> dict:
 
 def run(python: str, who: str, ask: dict) -> dict:
     """One run in a process of its own."""
-    if who == "podium":
-        command = [sys.executable, "-m", "tests.benchmarks.ppo_vs_trl", "--one", json.dumps(ask)]
-    else:
-        command = [python, str(ROOT / "tests/benchmarks/trl_ppo.py"), json.dumps(ask)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(ask["threads"])}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr[-3000:])
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+    of_its_own = (sys.executable, "ppo_vs_trl") if who == "podium" else (python, "trl_ppo")
+    found = run_apart(*of_its_own, ask)
     found["rate"] = ask["episodes"] / statistics.median(found["seconds"][1:])
     return found
 

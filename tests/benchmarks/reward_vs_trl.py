@@ -14,13 +14,13 @@ import json
 import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.benchmarks.apart import run_apart
+
 RATES = (1e-4, 3e-4)  # TRL's
 
 
@@ -218,18 +218,7 @@ def main() -> None:
     for seed in range(arguments.runs):
         for name, own in settings.items():
             python = arguments.peer_python if own["who"] == "trl" else sys.executable
-            command = [python, str(Path(__file__)), "--one", json.dumps(common | own | {"seed": seed})]
-            environment = {
-                **os.environ,
-                "OMP_NUM_THREADS": str(arguments.threads),
-                "PYTHONPATH": str(ROOT) if own["who"] == "podium" else "",
-            }
-            done = subprocess.run(
-                command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                raise SystemExit(done.stderr[-3000:])
-            found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
+            found[name].append(run_apart(python, "reward_vs_trl", common | own | {"seed": seed}))
     best = 0.0
     for name, runs in found.items():
         rates = [arguments.train * arguments.passes / r["seconds"] for r in runs]

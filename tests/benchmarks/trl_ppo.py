@@ -1,28 +1,32 @@
-"""TRL 1.12.0's PPO on a workload, run by the Python of an environment that has it (`ppo_vs_trl`).
+"""TRL 1.12.0's PPO on a workload, run by the Python of an environment that has it.
 
-    peer/bin/python tests/benchmarks/trl_ppo.py '{"folder": ..., "updates": 4, ...}'
+    peer/bin/python -m tests.benchmarks.trl_ppo --one '{"folder": ..., "updates": 4, ...}'
 
-Prints one JSON line: seconds of each update, most memory held.
+Prints one JSON line: seconds of each update, most memory held. For `ppo_vs_trl` the reward model is that of
+the workload; for `learner_vs_trl` it pays what `planted` says, and the policy is saved.
 """
 
+import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 from datasets import Dataset
+from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     TrainerCallback,
+    set_seed,
 )
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
@@ -40,10 +44,32 @@ class Clock(TrainerCallback):
         self.ended.append(time.perf_counter())
 
 
-def main() -> None:
-    ask = json.loads(sys.argv[1])
+class PlantedReward(nn.Module):
+    """A reward model to TRL, which asks a trunk for states, a head for the score of each, and takes one.
+
+    Here every state of a row is the number that the row is paid, so it does not matter which.
+    """
+
+    base_model_prefix = "pay"
+
+    def __init__(self, planted):
+        super().__init__()
+        self.planted = planted
+
+    def pay(self, input_ids: Tensor, attention_mask: Tensor, **_more) -> SimpleNamespace:
+        rows = zip(input_ids, attention_mask.bool(), strict=True)
+        paid = torch.tensor([self.planted.of_row(row[mask].tolist()) for row, mask in rows])
+        return SimpleNamespace(hidden_states=[paid[:, None, None].expand(*input_ids.shape, 1)])
+
+    def score(self, states: Tensor) -> Tensor:
+        return states
+
+
+def train(ask: dict) -> dict:
+    """Seconds of each update and the most memory held."""
     folder = Path(ask["folder"])
     torch.set_num_threads(ask["threads"])
+    set_seed(ask["seed"])
     tokenizer = AutoTokenizer.from_pretrained(folder / "policy", padding_side="left")
     policy = AutoModelForCausalLM.from_pretrained(folder / "policy", dtype=torch.float32)
     reference = None
@@ -62,6 +88,10 @@ def main() -> None:
         )
         for _ in range(2)
     )
+    if ask.get("planted"):
+        from tests.benchmarks.planted import Planted
+
+        reward = PlantedReward(Planted(tokenizer, **ask["planted"]))
     prompts = json.loads((folder / "prompts.json").read_text())
     dataset = Dataset.from_dict({"input_ids": prompts})
     clock = Clock()
@@ -79,7 +109,7 @@ def main() -> None:
             temperature=ask["temperature"],
             kl_coef=0.1,
             learning_rate=ask["learning_rate"],
-            missing_eos_penalty=1.0,
+            missing_eos_penalty=None if ask.get("planted") else 1.0,  # that reward sees to it
             num_sample_generations=0,
             save_strategy="no",
             report_to=[],
@@ -101,11 +131,15 @@ def main() -> None:
             callbacks=[clock],
         )
         trainer.train()
+    if ask.get("save"):
+        policy.save_pretrained(ask["save"])
     status = Path("/proc/self/status").read_text()
     peak = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
     seconds = [later - earlier for earlier, later in pairwise(clock.ended)]
-    print(json.dumps({"seconds": seconds, "peak_mb": round(int(peak) / 1024)}))
+    return {"seconds": seconds, "peak_mb": round(int(peak) / 1024)}
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--one", required=True, help="what to do, as JSON")
+    print(json.dumps(train(json.loads(parser.parse_args().one))))
