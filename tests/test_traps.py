@@ -17,13 +17,15 @@ from transformers import (
 )
 
 from data.preferences import RankedResponses
+from rlhf import functional as f
 from rlhf import ppo
 from rlhf.config import WorkerConfig
 from rlhf.decoding import ModelSteps, QuickSteps, steps
 from rlhf.generate import SamplingConfig, encode_prompt, longest_prompt, sample_from
-from rlhf.imitation import Chosen, imitate, scored_chosen
-from rlhf.likelihood import response_logprobs, token_logprobs, token_logprobs_at
+from rlhf.imitation import Chosen, scored_chosen
+from rlhf.likelihood import token_logprobs, token_logprobs_at
 from rlhf.models import ROLES, load_family
+from rlhf.passes import look
 from rlhf.ppo import Learner, PPOConfig, rollout, update, warm_up_value
 from rlhf.ppo_training import Average
 from rlhf.prompts import load_prompts, prompt_limit
@@ -126,6 +128,8 @@ def test_the_ratio_is_1_while_nothing_is_learned_for_responses_that_share_rows_t
     assert all(batch.attention is not None for batch in batches)
     assert data.kl.abs().mean() > 0.1  # the policy is not the reference, with LoRA its adapter counts
     learner = Learner.start(family, model, CONFIG)
+    chosen = [model.encode(f"prompt {'x' * i}", "ab") for i in range(4)]  # to the same prompts
+    learner.chosen = scored_chosen(model, chosen, 4, CONFIG.sampling.temperature, 0)
     learner.set_rates(0.0)
     metrics, _ = moved_by(learner, data)
     assert metrics["policy/ratio"] == pytest.approx(1, abs=1e-5)
@@ -244,8 +248,9 @@ def test_a_response_that_is_only_eos_goes_through_the_whole_loop(sure_model, tun
     # imitation makes the policy silent half of the time, so that a rollout holds silence beside words
     said = model.encode("prompt", "ab")[1]
     states = model.assess(prompts, [silence] * 16, with_states=True).states[:, :1]
-    config = replace(CONFIG, sampling=SamplingConfig(temperature=1.0, max_new_tokens=16))
-    learner = Learner.start(family, model, replace(config, learning_rate=2e-3))
+    sampling = SamplingConfig(temperature=1.0, max_new_tokens=16)
+    config = replace(CONFIG, chosen_coef=1.0, chosen_batch=32, sampling=sampling)
+    learner = Learner.start(family, model, config)
     with torch.no_grad():
         value_function = learner.value_function
         values = value_function(value_function.read(states))[:, 0].tolist()
@@ -254,11 +259,13 @@ def test_a_response_that_is_only_eos_goes_through_the_whole_loop(sure_model, tun
         for prompt, value, state in zip(prompts, values, states, strict=True)
         for response in (silence, said)
     ]
-    for _ in range(30):
-        learner.policy_optimizer.zero_grad()
-        loss = imitate(family, value_function, chosen, kl_coef=0.0, temperature=1.0, weight=1.0)
-        learner.policy_optimizer.step()
-    assert 0 < loss < 0.7
+    learner.chosen = itertools.cycle(chosen)
+    data = draw(family, model, prompts[:1], config)
+    nothing = torch.zeros(data.mask.shape)  # to learn from what was sampled
+    for number in range(30):
+        learner.set_rates(1 - number / 30)
+        watch = ppo._policy_step(learner, data, nothing, [0], 0.0, config)
+    assert 0 < watch["policy/chosen_loss"] < 0.5
 
     data = draw(family, model, prompts, config)
     silent = torch.tensor([r == silence for r in data.responses])
@@ -389,7 +396,7 @@ def test_a_step_of_which_one_micro_batch_is_nan_changes_nothing_and_the_next_go_
     family.token_budget = 100
     model = taught(family)
     learner, data = Learner.start(family, model, CONFIG), draw(family, model, prompts_of(family, 16))
-    real_step, real_pass, passes, states = ppo._policy_step, ppo.response_logprobs, [], []
+    real_step, real_logprobs, passes, states = ppo._policy_step, f.logprobs_of, [], []
 
     def step(learner, data, advantages, rows, *rest):
         prompts, responses = ([own[i] for i in rows] for own in (data.prompts, data.responses))
@@ -401,11 +408,11 @@ def test_a_step_of_which_one_micro_batch_is_nan_changes_nothing_and_the_next_go_
 
     def logprobs(*arguments):
         """Of the second step one micro-batch overflows."""
-        found, place = real_pass(*arguments), passes.pop(0)
+        found, place = real_logprobs(*arguments), passes.pop(0)
         return found * (float("nan") if len(states) == 2 and place == broken else 1.0)
 
     monkeypatch.setattr(ppo, "_policy_step", step)
-    monkeypatch.setattr(ppo, "response_logprobs", logprobs)
+    monkeypatch.setattr(f, "logprobs_of", logprobs)
     metrics, policy = moved_by(learner, data)
     states.append(learner.state())  # weights, both optimisers, the value function, the factor on the logits
     assert [same(*pair) for pair in itertools.pairwise(states)] == [False, True, False, False]
@@ -441,30 +448,31 @@ def test_a_batch_that_minibatches_do_not_divide_is_used_once_in_each_pass(tiny_m
 
 @BOTH
 def test_micro_batches_add_up_to_the_gradient_of_the_whole(tiny_model, tuning):
+    """Whether there is one or many, whether responses share rows, and with some that people chose."""
     config = replace(CONFIG, max_grad_norm=1e9, chosen_coef=0.5)
-    found = []
-    for budget in (10**6, 64):
-        family = family_of(tiny_model, tuning)
-        model = taught(family)
-        family.token_budget = budget
-        data = draw(family, model, [p for p in prompts_of(family, 5) for _ in range(2)], config)
-        learner = Learner.start(family, model, config)
-        pairs = [model.encode(f"prompt {i}", "ab" * i) for i in range(8)]
-        learner.chosen = scored_chosen(model, pairs, 8, 0.7, 0)
-        for card in learner.chosen.cards:
-            object.__setattr__(card, "score", 50.0)  # all of them are worth learning
+    family = family_of(tiny_model, tuning)
+    model = taught(family)
+    data = draw(family, model, [p for p in prompts_of(family, 5) for _ in range(2)], config)
+    advantages = torch.randn(data.mask.shape, generator=torch.Generator().manual_seed(0)) * data.mask
+    pairs = [model.encode(f"prompt {'x' * i}", "ab" * i) for i in range(8)]
+    chosen = [replace(card, score=50.0) for card in scored_chosen(model, pairs, 8, 0.7, 0).cards]
+    learner = Learner.start(family, model, config)
+    learner.set_rates(0.0)
+    learner.chosen = itertools.cycle(chosen)
+    found, longest = [], family.longest_tree
+    for budget, shared in ((10**6, True), (64, True), (64, False)):
+        family.token_budget, family.longest_tree = budget, longest if shared else 0
         assert (len(list(family.batches(data.prompts, data.responses))) > 3) == (budget == 64)
-        advantages = torch.randn(data.mask.shape, generator=torch.Generator().manual_seed(0)) * data.mask
-        learner.set_rates(0.0)
         watch = ppo._policy_step(learner, data, advantages, list(range(10)), 0.02, config)
         found.append((watch, gradients(family)))
-    (whole, right), (parts, summed) = found
-    assert parts == pytest.approx(whole, rel=1e-4, abs=1e-5)
+    whole, right = found[0]
     assert whole["policy/chosen_loss"] > 1
     largest = max(float(g.abs().max()) for g in right)
     assert largest > 0.01
-    for one, other in zip(summed, right, strict=True):
-        assert (one - other).abs().max() < 1e-4 * largest
+    for parts, summed in found[1:]:
+        assert parts == pytest.approx(whole, rel=1e-4, abs=1e-5)
+        for one, other in zip(summed, right, strict=True):
+            assert (one - other).abs().max() < 1e-4 * largest
 
 
 # -- which weights learn -------------------------------------------------------------------------------
@@ -488,9 +496,8 @@ def test_whatever_was_used_before_the_trained_role_gets_gradients_and_nothing_el
                 pass
             optimizer.zero_grad()
             for _, batch in family.batches([[5, 6], [7]], [[8, 9, 1], [10, 1]]):
-                with family.use(role):
-                    logprobs = response_logprobs(family, role, batch, 1.0)
-                    (-logprobs.sum()).backward()
+                with family.use(role) as model:
+                    (-look(model, batch).logprobs(1.0).sum()).backward()
             assert all(p.grad is not None and p.grad.any() for p in parameters), last
             optimizer.step()
             for other in others:
