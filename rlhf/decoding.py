@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DynamicCache, PreTrainedModel
 
+from rlhf.config import ModelError
 from rlhf.lora_product import is_plain, merged
 from rlhf.passes import alike
 
@@ -51,7 +52,7 @@ class ModelSteps:
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows only."""
-        self.cache.batch_select_indices(rows)
+        self.cache.reorder_cache(rows)  # a selection too, and states that are no keys and values know it
         self.mask, self.positions = self.mask[rows], self.positions[rows]
 
 
@@ -176,4 +177,30 @@ def _says_the_same(model: PreTrainedModel) -> bool:
             one, other = slow.step(token), quick.step(token)
     except Exception:  # some device or version has no such operation: the model's own steps will do
         return False
-    return alike(one, other)
+    return alike(one, other, within=1e-3)
+
+
+@torch.no_grad()
+def continues(model: PreTrainedModel) -> None:
+    """Try that a text goes on, token by token and behind padding, as a pass over the whole would have it.
+
+    Raises ModelError. Some keep a state beside the cache (Mamba, RWKV): what they sampled would be noise.
+    """
+    device = model.get_input_embeddings().weight.device
+    wholes = torch.tensor([[1, 2, 6, 8]], device=device), torch.tensor([[3, 4, 5, 7, 9]], device=device)
+    ids, mask = torch.tensor([[0, 1, 2], [3, 4, 5]], device=device), torch.tensor([[0, 1, 1], [1, 1, 1]])
+    try:
+        running = ModelSteps(model, ids, mask.to(device), 2)
+        running.step(torch.tensor([6, 7], device=device))
+        running.keep(torch.tensor([1, 0], device=device))
+        found = running.step(torch.tensor([9, 8], device=device))
+        wanted = torch.cat([model(input_ids=w, use_cache=False).logits[:, -1] for w in reversed(wholes)])
+    except Exception as error:  # a model may refuse such a cache in any way
+        raise ModelError(_cannot(model, str(error) or type(error).__name__)) from error
+    if not alike(wanted, found, within=1e-3):
+        raise ModelError(_cannot(model, "it keeps a state beside the cache"))
+
+
+def _cannot(model: PreTrainedModel, reason: str) -> str:
+    first = reason.strip().splitlines()[0][:200]
+    return f"{type(model).__name__} cannot be sampled from token by token ({first}); use another model."

@@ -29,6 +29,7 @@ from transformers import (
 
 from rlhf.batching import Padded, by_length, plant, trees_of
 from rlhf.config import STARTER, ModelError
+from rlhf.decoding import continues
 from rlhf.lora_product import quicken
 from rlhf.passes import reads_trees, window_of
 from rlhf.pooled import PooledHead
@@ -70,6 +71,8 @@ def load_causal_lm(model: str, device: torch.device, dtype: torch.dtype) -> PreT
     """Causal LM in eval mode, frozen. Raises ModelError."""
     with _one_sentence(model):
         loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+    # else a PAD that is EOS too would keep EOS from learning what it means to have read it
+    loaded.get_input_embeddings().padding_idx = None
     return loaded.to(device).eval().requires_grad_(False)
 
 
@@ -165,11 +168,14 @@ class Family:
         # In bf16 a small batch costs nearly what a large one does: PPO of a Llama of 5.9M parameters made
         # 15.7 and 17.3 episodes a second (LoRA), 17.4 and 18.8 (full) with 1,024 and 2,048 at once.
         self.token_budget = 8192 if device.type != "cpu" else 2048 if self.even else 1024
-        room = getattr(reference.config.get_text_config(), "max_position_embeddings", None)
+        self.context = room = getattr(reference.config.get_text_config(), "max_position_embeddings", None)
         longest = EAGER_TREE if self.even else LONGEST_TREE
         self.longest_tree = min(longest, window_of(reference) or longest, room or longest)
+        with self._autocast(sampling=True):
+            continues(reference)
+        exact = reads_trees(reference)
         with self._autocast(sampling=False):  # as in use: a mask has the type of what it masks
-            if not reads_trees(reference):
+            if not (exact and reads_trees(reference)):
                 self.longest_tree = 0
         self.pad_id = pad_id_of(tokenizer)
         self.eos_ids = eos_ids_of(tokenizer, reference)

@@ -121,11 +121,16 @@ class RewardModel:
         self.mean, self.std = 0.0, 1.0
 
     def encode(self, prompt: str, response: str, finished: bool = True) -> tuple[list[int], list[int]]:
-        """Token ids of a prompt and of a response, closed with EOS unless it was cut."""
+        """Token ids of a prompt and of a response, closed with EOS unless it was cut.
+
+        A text may take more tokens than it was sampled in; what has no room behind the prompt is left out.
+        """
         tokenizer = self.family.tokenizer
+        before = encode_prompt(tokenizer, prompt)
         tokens = tokenizer(response, add_special_tokens=False)["input_ids"]
         closed = [*tokens, self.family.closing_eos] if finished or not tokens else tokens
-        return encode_prompt(tokenizer, prompt), closed
+        room = max(1, self.family.context - len(before)) if self.family.context else len(closed)
+        return before, closed[:room]
 
     def trunk_scores(
         self,
@@ -341,8 +346,7 @@ def _examples(
     """order: what to draw borrowed responses with."""
     rankings = weighed(rankings)
     encoded = [encode_ranking(model, ranking) for ranking in rankings]
-    with model.family.use("reference") as reference:
-        context = getattr(reference.config, "max_position_embeddings", None) or math.inf
+    context = model.family.context or math.inf
     sources = borrow(rankings, order, config.borrow_from if config.borrowed_weight else 0)
     texts_of = []
     for number, (prompt, responses) in enumerate(encoded):

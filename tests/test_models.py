@@ -9,12 +9,14 @@ from transformers import (
     GPT2LMHeadModel,
     GPTNeoConfig,
     GPTNeoForCausalLM,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
-    MambaConfig,
-    MambaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MptConfig,
+    MptForCausalLM,
     OPTConfig,
     OPTForCausalLM,
 )
@@ -120,7 +122,20 @@ def test_responses_to_one_prompt_share_a_row_and_nothing_else(kind):
         assert not tree.logprobs(0.7)[row, length:].any()
 
 
-@pytest.mark.parametrize("kind", ["opt", "recurrent"])
+def lfm2():
+    """A convolution that remembers two tokens, then attention."""
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, **SIZES}
+    heads, kinds = {"num_attention_heads": 2, "num_key_value_heads": 2}, ["conv", "full_attention"]
+    return Lfm2ForCausalLM(Lfm2Config(**sizes, **heads, layer_types=kinds))
+
+
+def mpt():
+    """ALiBi: how far a token sees is counted in places of the row."""
+    sizes = {name: size for name, size in SIZES.items() if name != "max_position_embeddings"}
+    return MptForCausalLM(MptConfig(d_model=32, n_heads=4, n_layers=2, max_seq_len=256, **sizes))
+
+
+@pytest.mark.parametrize("kind", ["opt", "lfm2", "mpt"])
 def test_a_model_that_cannot_read_such_a_row_gets_one_response_a_row(tiny_model, tmp_path, monkeypatch, kind):
     if kind == "opt":  # with positions of its own
         forward = OPTForCausalLM.forward
@@ -129,7 +144,7 @@ def test_a_model_that_cannot_read_such_a_row_gets_one_response_a_row(tiny_model,
         )
         model = MODELS["opt"]()
     else:
-        model = MambaForCausalLM(MambaConfig(hidden_size=16, num_hidden_layers=1, state_size=4, **SIZES))
+        model = {"lfm2": lfm2, "mpt": mpt}[kind]()
     assert not reads_trees(model.eval())
     model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)

@@ -607,3 +607,32 @@ def test_a_reward_model_and_a_policy_that_were_saved_say_the_same_bit_for_bit(ti
         for f in (family, again)
     ]
     assert drawn[0] == drawn[1]
+
+
+# what has no room, and an EOS that is PAD in the model's own config
+
+
+def test_what_encodes_longer_than_it_was_sampled_is_cut_to_the_room_there_is(tiny_model, tmp_path):
+    family = family_of(saved_with_tokenizer(MODELS["gpt2"](), tiny_model, tmp_path))
+    model = RewardModel(family)
+    prompt, texts = "p" * 45, ("é" * 30, "a" * 30, "b")  # of 64 positions; "é" is two tokens
+    room = family.context - len(encode_prompt(family.tokenizer, prompt))
+    assert [len(model.encode(prompt, text)[1]) for text in texts] == [room, room, 2]
+    ranking = RankedResponses(prompt, texts, (1, 2, 3))
+    told = list(train_reward_model(model, [ranking] * 4, RewardModelConfig(epochs=1), 0))
+    assert all(math.isfinite(numbers["reward_model/loss"]) for numbers in told)
+
+
+def test_an_eos_that_the_models_own_config_pads_with_learns_its_embedding(tiny_model, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    model.config.pad_token_id = tokenizer.eos_token_id
+    model.save_pretrained(tmp_path)
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(tmp_path)
+    found = []
+    for folder in (tiny_model, tmp_path):
+        family = family_of(folder)
+        taught(family)
+        found.append(family.state("reward")["model.embed_tokens.weight"])
+    assert torch.equal(*found)
