@@ -366,10 +366,12 @@ def _policy_step(
             seen = look(model, batch)
             logprobs, mask = seen.logprobs(config.sampling.temperature), batch.mask
             if sampled:
-                part, columns = [rows[picked[place]] for place in sampled], mask.shape[1]
-                known = (t[part, :columns].to(family.device) for t in (data.logprobs, advantages))
-                own, watch = f.policy_loss(logprobs[sampled], *known, mask[sampled], config.clip)
-                share = float(mask[sampled].sum()) / tokens
+                part = [rows[picked[place]] for place in sampled]
+                columns = min(mask.shape[1], data.mask.shape[1])  # a chosen response may be longer than any
+                counts, now = (t[sampled, :columns] for t in (mask, logprobs))
+                old, advantage = (t[part, :columns].to(family.device) for t in (data.logprobs, advantages))
+                own, watch = f.policy_loss(now, old, advantage, counts, config.clip)
+                share = float(counts.sum()) / tokens
                 loss = loss + share * own
                 for name, number in (watch | {"policy/loss": own.detach()}).items():
                     total[name] = total.get(name, 0.0) + float(number) * share

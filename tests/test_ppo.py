@@ -406,6 +406,26 @@ def test_a_chosen_response_earns_its_score_less_its_kl(tiny_model):
     assert loss(kl=-20.0, kl_coef=0.4) == pytest.approx(loss(kl=0.0, kl_coef=0.0), rel=1e-3)  # no bonus
 
 
+def test_chosen_responses_may_be_longer_than_all_that_was_sampled(tiny_model):
+    family, model, prompts = setup(tiny_model)
+    config = replace(SHORT, chosen_coef=1.0)
+
+    def after(text):
+        family.copy("reference", "policy")
+        learner = Learner.start(family, model, config)
+        state = torch.zeros(1, family.hidden_size + family.output_size)
+        pair = prompts[0], closed(family, text)
+        learner.chosen = itertools.cycle([Chosen(*pair, score=9.0, ref_logprob=-9.0, state=state)])
+        told = update(learner, draw(family, model, prompts), 0.05, config, random.Random(0))
+        return told["policy/chosen_loss"], likelihood(family, [pair])
+
+    longest = config.sampling.max_new_tokens
+    loss, likely = after("q" * (longest + 10))
+    assert loss > 0
+    unlikely = token_logprobs(family, "reference", prompts[:1], [closed(family, "q" * (longest + 10))]).sum()
+    assert likely > float(unlikely) + 1
+
+
 def test_chosen_responses_leave_the_factor_on_the_logits_alone(tiny_model):
     family, model, prompts = setup(tiny_model)
     config = replace(SHORT, inner_epochs=1, minibatch=64, chosen_coef=1.0, logit_scale_learning_rate=0.02)
