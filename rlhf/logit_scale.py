@@ -53,9 +53,10 @@ class LogitScale:
 
         counted: (M,) which of them; None: all. The others' gradient reaches the weights alone.
         """
+        values = logits.detach()  # not the tensor that holds the hook: neither would ever be let go
 
         def take(gradient: Tensor) -> None:
-            found = (gradient * logits.detach()).sum(-1)
+            found = (gradient * values).sum(-1)
             self._heard += (found if counted is None else found[counted]).sum()
 
         logits.register_hook(take)

@@ -1,5 +1,8 @@
 """The factor on the policy's logits: found where logits are linear in the last norm, and moved by PPO."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, GemmaConfig, GPT2Config, LlamaConfig, OPTConfig, Qwen2Config
@@ -72,6 +75,21 @@ def test_it_hears_the_gradient_of_all_gains_together_or_the_counted_logits_part_
     found, gradient = heard(counted)
     assert (found, gradient) == pytest.approx((of_some, of_all), rel=1e-4)
     assert of_some != pytest.approx(of_all, rel=0.1)
+
+
+def test_having_heard_it_lets_go_of_the_whole_pass_at_once():
+    model = make(LINEAR["llama"])
+    scale = LogitScale(logit_gains(model), logit_gains(model), learning_rate=0.1)
+    gc.disable()  # so that nothing but the last reference lets go
+    try:
+        logits = model(torch.tensor([[1, 2, 3]])).logits.squeeze(0)
+        scale.hear(logits)
+        kept = weakref.ref(logits)
+        logits.sum().backward()
+        del logits
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("name", NOT_FOUND)
