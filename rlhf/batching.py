@@ -115,6 +115,16 @@ def by_length(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
         yield batch
 
 
+def in_powers_of_two(batch: Sequence[int]) -> Iterator[Sequence[int]]:
+    """A batch in parts that even shapes, rounded up to a power of two, make no more than a quarter larger."""
+    while batch:
+        size = 1 << (len(batch) - 1).bit_length()
+        if size > 1.25 * len(batch):
+            size //= 2
+        yield batch[:size]
+        batch = batch[size:]
+
+
 def trees_of(prompts: Sequences, responses: Sequences, longest: int) -> list[list[int]]:
     """Which responses share a row: those to one prompt, as long as a row has at most `longest` tokens."""
     open_trees: dict[tuple[int, ...], tuple[list[int], int]] = {}

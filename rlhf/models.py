@@ -27,7 +27,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from rlhf.batching import Padded, by_length, plant, trees_of
+from rlhf.batching import Padded, by_length, in_powers_of_two, plant, trees_of
 from rlhf.config import STARTER, ModelError
 from rlhf.decoding import continues
 from rlhf.lora_product import quicken
@@ -200,7 +200,8 @@ class Family:
         long = [row for row, length in enumerate(lengths) if length > self.longest_tree]
         short = [row for row, length in enumerate(lengths) if length <= self.longest_tree]
         for part in (long, short):  # apart: a tree's mask knows of no window, which a long row may have
-            for rows in by_length([lengths[row] for row in part], self.token_budget):
+            batches = by_length([lengths[row] for row in part], self.token_budget)
+            for rows in (own for b in batches for own in (in_powers_of_two(b) if self.even else [b])):
                 picked = [trees[part[row]] for row in rows]
                 together = [(prompts[tree[0]], [responses[i] for i in tree]) for tree in picked]
                 numbers = [i for tree in picked for i in tree]

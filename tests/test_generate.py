@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rlhf.batching import by_length, pad, plant, trees_of
+from rlhf.batching import by_length, in_powers_of_two, pad, plant, trees_of
 from rlhf.generate import SamplingConfig, _pick, decode_text, encode_prompt, sample
 from rlhf.models import load_family
 
@@ -84,6 +84,15 @@ def test_responses_to_one_prompt_share_a_row_while_there_is_room():
     assert batch.before[batch.mask].tolist() == [1, 2, 1, 4, 1, 7]
     sees = [row.nonzero().flatten().tolist() for row in batch.attention[0, 0]]
     assert sees == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4], [0, 1, 4, 5], [0, 1, 6]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes"), [(1, [1]), (3, [2, 1]), (7, [7]), (12, [8, 4]), (13, [13]), (24, [16, 8]), (27, [27])]
+)
+def test_parts_of_a_batch_are_nearly_powers_of_two(rows, sizes):
+    parts = list(in_powers_of_two(list(range(rows))))
+    assert [len(part) for part in parts] == sizes
+    assert [i for part in parts for i in part] == list(range(rows))
 
 
 def test_by_length_keeps_the_budget_and_every_index():
