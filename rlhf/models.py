@@ -166,7 +166,7 @@ class Family:
         # Padded tokens that go through a model together. A GPU wants many; a core is as fast with few, and
         # batches of few, sorted by length, hold less padding (measured on the starter: 1.3 times as fast).
         # In bf16 a small batch costs nearly what a large one does: PPO of a Llama of 5.9M parameters made
-        # 15.7 and 17.3 episodes a second (LoRA), 17.4 and 18.8 (full) with 1,024 and 2,048 at once.
+        # 15.7 and 17.3 episodes a second (LoRA), 17.4 and 18.8 (full) with 1,024 and 2,048, one run each.
         self.token_budget = 8192 if device.type != "cpu" else 2048 if self.even else 1024
         self.context = room = getattr(reference.config.get_text_config(), "max_position_embeddings", None)
         longest = EAGER_TREE if self.even else LONGEST_TREE
