@@ -8,7 +8,7 @@ from rlhf.config import ModelError
 from rlhf.generate import SamplingConfig, sample_from
 from rlhf.likelihood import token_logprobs_at
 from tests.test_models import SIZES, lfm2
-from tests.test_traps import family_of, saved_with_tokenizer
+from tests.traps import family_of, saved_with_tokenizer
 
 
 def test_a_model_that_keeps_more_than_keys_and_values_is_sampled_as_it_speaks(tiny_model, tmp_path):
