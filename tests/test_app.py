@@ -162,6 +162,19 @@ def test_the_web_process_is_small_and_has_no_torch(app):
     assert not [file.path for file in process.memory_maps() if "torch" in file.path]
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts as the Linux kernel does")
+def test_the_web_process_sleeps_while_nobody_asks(app):
+    """Gradio by itself wakes 2,000 times a second for its two pages, and the worker pays for it."""
+
+    def wakes() -> int:
+        status = Path(f"/proc/{app.process.pid}/status").read_text()
+        return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+
+    before = wakes()
+    time.sleep(1.0)
+    assert wakes() - before < 200
+
+
 def test_status_reads_the_run_without_the_server(app):
     next_task(app)
     said = subprocess.run(command("status", "--run-dir", app.run_dir), capture_output=True, text=True)
