@@ -30,6 +30,18 @@ def least_tasks(wanted: int) -> int:
     return min(wanted, max(2, wanted // 2))
 
 
+FIRST_FILL = 2
+
+
+def next_fill(missing: int, in_a_row: int) -> int:
+    """How many tasks to make at once, after so many fills in a row.
+
+    Few at first, as somebody may be looking at an empty page, then twice as many each time: many together
+    take little longer than few, and annotators who have taken all of those are fast.
+    """
+    return min(missing, FIRST_FILL << min(in_a_row, 10))
+
+
 LONGEST_REST = 60.0  # seconds
 
 

@@ -37,11 +37,9 @@ from rlhf.ppo import PPOConfig
 from rlhf.prompts import load_prompts, prompt_limit
 from rlhf.reward_model import RewardModel
 from rlhf.round import LEAST_RANKINGS, Outcome, Progress, RoundConfig, run_round
-from rlhf.schedule import least_tasks, next_action, next_rest
+from rlhf.schedule import least_tasks, next_action, next_fill, next_rest
 from rlhf.viewer import UNPUBLISHED, Viewer
 
-FIRST_FILL = 2  # tasks made at once when there is none: somebody may be looking at an empty page
-FILL = 8  # tasks made at once after that
 ROUND_SAMPLES = 6  # held-out prompts kept with a round, answered before and after
 ROUND = "round"  # folder in the run directory where a running round is kept
 MOST_ATTEMPTS = 3  # at one round: what ends the worker that often will end it again
@@ -62,7 +60,7 @@ class Worker:
         self.stop_asked: int | None = None
         self.in_round = False
         self.starting = True  # until something went well
-        self.filled = False  # the last action was a fill
+        self.fills = 0  # in a row, until now
         self.rest = self.rest_until = 0.0  # after a fill that made no task
         self.detail = ("", "")
         self.last_beat = 0.0
@@ -189,7 +187,8 @@ class Worker:
                 self._finish_train_now(f"not started: it takes at least {LEAST_RANKINGS} rankings")
             self.well("paused" if self.paused else "idle", self._idle_detail(), every=2.0)
             time.sleep(0.1)
-        self.filled = action == "fill"
+        if action != "fill":
+            self.fills = 0
         return action
 
     def decide(self) -> str:
@@ -201,7 +200,7 @@ class Worker:
             new_rankings=self.store.ranking_count() if now else self.store.new_rankings(),
             threshold=LEAST_RANKINGS if now else self.config.rankings_per_round,
             paused=self.paused,
-            filled=self.filled,
+            filled=self.fills > 0,
             resting=time.monotonic() < self.rest_until,
         )
 
@@ -232,7 +231,8 @@ class Worker:
     def fill(self) -> int:
         """Make a few tasks to judge the published policy by; return how many."""
         have = self.store.claimable_tasks(self.version)
-        count = min(self.config.open_tasks - have, FILL if have else FIRST_FILL)
+        count = next_fill(self.config.open_tasks - have, self.fills)
+        self.fills += 1
         if not self.in_round:
             self.beat("generating", f"writing responses of policy {self.version}")
         prompts = self.store.next_prompts(count, self.version, self.config.seed)
@@ -252,7 +252,7 @@ class Worker:
             ]
             self.store.add_task(prompt.id, self.version, responses, seed=seed + number)
             made += 1
-        if self.store.claimable_tasks(self.version) >= min(self.config.open_tasks, FILL):
+        if self.store.claimable_tasks(self.version) >= least_tasks(self.config.open_tasks):
             self.store.retire_tasks(other_than=self.version)
         self.rest = next_rest(self.rest, made)
         self.rest_until = time.monotonic() + self.rest
@@ -348,6 +348,8 @@ class Worker:
     def _fill_below(self, least: int) -> None:
         if self.store.claimable_tasks(self.version) < least and time.monotonic() >= self.rest_until:
             self.fill()
+        else:
+            self.fills = 0
 
     def _reject(self, round_, outcome: Outcome) -> None:
         """The policy stays in memory until the next round; samples show what was wrong with it."""

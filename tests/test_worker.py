@@ -12,7 +12,7 @@ import pytest
 
 from labeling.store import open_store
 from rlhf.config import WorkerConfig
-from rlhf.schedule import next_action, next_rest
+from rlhf.schedule import next_action, next_fill, next_rest
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = [sys.executable, "-m", "rlhf.worker", "--run-dir"]
@@ -49,6 +49,12 @@ def test_a_due_round_waits_for_one_fill_at_most():
     assert next_action(new_rankings=63, filled=True, **known) == "fill"
     assert next_action(new_rankings=64, resting=True, **known) == "round"
     assert next_action(new_rankings=63, resting=True, **known) == "idle"
+
+
+def test_fills_grow_while_annotators_take_all_of_them():
+    assert [next_fill(16, in_a_row) for in_a_row in range(5)] == [2, 4, 8, 16, 16]
+    assert [next_fill(3, in_a_row) for in_a_row in range(3)] == [2, 3, 3]
+    assert next_fill(16, 10_000) == 16
 
 
 def test_a_policy_with_nothing_to_choose_between_is_left_alone_ever_longer():

@@ -158,6 +158,7 @@ def test_a_policy_with_one_answer_to_everything_does_not_spin_or_keep_a_round_fr
     worker = start()
     rank(worker, 4)
     worker.store.retire_tasks(other_than=9)
+    worker.fills = 0  # the last was a while ago
     monkeypatch.setattr(module, "draw_drafts", lambda _family, prompts, *_: [[] for _ in prompts])
     ends_with(monkeypatch, Outcome(False, "no", {}))
     assert worker.decide() == "fill"
