@@ -24,7 +24,7 @@ from labeling.store import Store
 # A page's session is about 110 kB, only ever pushed out by a newer one; Gradio by itself keeps 10,000.
 SESSIONS = 500
 # Gradio looks for events of its own a thousand times a second and page. These pages have none, and each look
-# interrupts the worker: on two cores a round of 16.9 s took 19.2 s beside a server that nobody asked anything.
+# interrupts the worker: on two cores a round of 16.9 s took 19.2 beside a server that nobody asked anything.
 SECONDS_BETWEEN_LOOKS = 0.25
 DESCRIPTION = (
     'Rank responses, and ask the training loop how it is. Errors are one sentence: `{"error": ...}`.'

@@ -3,12 +3,12 @@
 Rows are padded on the right: under causal attention the padding is behind every token that counts. Only
 sampling pads left. Responses to one prompt can share a row, a **tree**: the prompt once, then the responses,
 each of which sees the prompt and itself, at the positions it would have behind the prompt alone. A ranking
-of four is then one row and not four, and the prompt is read once.
+of four is then one row and not four, and the prompt is read once. Where rows of one length are worth more
+than the attention that is masked away, several trees stand in a row, none of which sees another.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from random import Random
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from torch import Tensor
 EVEN = 16
 
 Sequences = Sequence[Sequence[int]]
+Tree = tuple[Sequence[int], Sequences]  # a prompt, and responses to it
 Card = TypeVar("Card")
 
 
@@ -31,7 +32,7 @@ class Padded:
     before: Tensor  # (N, R) where in B x T the state lies that predicts each response token
     own: Tensor  # (N, R) where in B x T each response token lies itself
     position_ids: Tensor | None = None  # (B, T), 0 in padding; None where they are the natural ones
-    attention: Tensor | None = None  # (B, 1, T, T) True where a token sees another, for trees
+    attention: Tensor | None = None  # (B, 1, T, T) True where a token sees another, for shared rows
     even: bool = False  # of a shape that others have too, see `plant`
 
     @property
@@ -53,54 +54,70 @@ def _autocast(ids: Tensor) -> bool:
 
 def pad(prompts: Sequences, responses: Sequences, pad_id: int, device: torch.device | str = "cpu") -> Padded:
     """Prompts and responses (equally many, each response not empty), a row for each."""
-    return plant([(p, [r]) for p, r in zip(prompts, responses, strict=True)], pad_id, device)
+    return plant([[(p, [r])] for p, r in zip(prompts, responses, strict=True)], pad_id, device)
 
 
 def plant(
-    trees: Sequence[tuple[Sequence[int], Sequences]],
-    pad_id: int,
-    device: torch.device | str = "cpu",
-    *,
-    even: bool = False,
+    rows: Sequence[Sequence[Tree]], pad_id: int, device: torch.device | str = "cpu", *, even: bool = False
 ) -> Padded:
-    """A row for each prompt with its responses, which are numbered through in this order.
+    """Each row with its trees, one behind the other; the responses are numbered through in this order.
 
     even: rows are as many as a power of two, and as long as a multiple of `EVEN`, so that few shapes occur.
     """
-    rows = [[*prompt, *(token for r in responses for token in r)] for prompt, responses in trees]
-    width, longest = max(map(len, rows)), max(len(r) for _, responses in trees for r in responses)
+    columns = [_lay_out(row) for row in rows]
+    count, width = len(rows), max(len(ids) for ids, *_ in columns)
     if even:
-        rows += [[]] * ((1 << (len(rows) - 1).bit_length()) - len(rows))
-        width = -(-width // EVEN) * EVEN
-    ids = torch.full((len(rows), width), pad_id)
-    position_ids = torch.zeros(len(rows), width, dtype=torch.long)
-    part = torch.zeros(len(rows), width, dtype=torch.long)  # 0: the prompt's, k: the kth response's
-    tokens, before, own, lengths = [], [], [], []
-    for row, (prompt, responses) in enumerate(trees):
-        ids[row, : len(rows[row])] = torch.tensor(rows[row])
-        position_ids[row, : len(prompt)] = torch.arange(len(prompt))
-        start = len(prompt)
-        for number, response in enumerate(responses, start=1):
-            end = start + len(response)
-            places = torch.arange(start, end) + row * width
-            own.append(places)
-            before.append(torch.cat([torch.tensor([row * width + len(prompt) - 1]), places[:-1]]))
-            tokens.append(ids[row, start:end])
-            lengths.append(len(response))
-            part[row, start:end] = number
-            position_ids[row, start:end] = torch.arange(len(prompt), len(prompt) + len(response))
-            start = end
-    mask = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
-    fill = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
-    found = [ids, fill(tokens, padding_value=pad_id), mask, fill(before), fill(own)]
-    shared = any(len(responses) > 1 for _, responses in trees)
+        count, width = 1 << (count - 1).bit_length(), -(-width // EVEN) * EVEN
+    ids, position_ids, tree, part = (
+        torch.full((count, width), fill) for fill in (pad_id, 0, 0, 0)
+    )  # tree 0 is padding; part 0 is the prompt's, k the kth response's
+    tokens, before, own = [], [], []
+    for number, (row, column) in enumerate(zip(rows, columns, strict=True)):
+        length = len(column[0])
+        for whole, values in zip((ids, position_ids, tree, part), column, strict=True):
+            whole[number, :length] = torch.tensor(values)
+        start = number * width
+        for prompt, responses in row:
+            last, start = start + len(prompt) - 1, start + len(prompt)
+            for response in responses:
+                places = range(start, start + len(response))
+                tokens.append(response)
+                before.append([last, *places[:-1]])
+                own.append(places)
+                start += len(response)
+    lengths = torch.tensor([len(t) for t in tokens])
+    mask = torch.arange(int(lengths.max())) < lengths.unsqueeze(1)
+    found = [ids, _filled(tokens, mask, pad_id), mask, _filled(before, mask, 0), _filled(own, mask, 0)]
+    shared = any(len(row) > 1 or len(row[0][1]) > 1 for row in rows)
     if shared or even:  # rounded up, a row may be longer than there are positions
         found.append(position_ids)
     if shared:
         earlier = torch.ones(width, width, dtype=torch.bool).tril()
+        together = tree.unsqueeze(1) == tree.unsqueeze(2)
         related = (part.unsqueeze(1) == 0) | (part.unsqueeze(1) == part.unsqueeze(2))
-        found.append((earlier & related).unsqueeze(1))
+        found.append((earlier & together & related).unsqueeze(1))
     return Padded(*(t.to(device) for t in found), even=even)
+
+
+def _lay_out(row: Sequence[Tree]) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Of each token of a row: which it is, its position, its tree and its part of that."""
+    ids, positions, tree, part = [], [], [], []
+    for number, (prompt, responses) in enumerate(row, start=1):
+        first = 0
+        for which, tokens in enumerate([prompt, *responses]):
+            ids += tokens
+            positions += range(first, first + len(tokens))
+            part += [which] * len(tokens)
+            first = len(prompt)
+        tree += [number] * (len(ids) - len(tree))
+    return ids, positions, tree, part
+
+
+def _filled(values: Sequence[Sequence[int]], mask: Tensor, fill: int) -> Tensor:
+    """As a tensor of the mask's shape."""
+    whole = torch.full(mask.shape, fill)
+    whole[mask] = torch.tensor([value for own in values for value in own])
+    return whole
 
 
 def by_length(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
@@ -137,6 +154,22 @@ def trees_of(prompts: Sequences, responses: Sequences, longest: int) -> list[lis
         tree.append(index)
         open_trees[tuple(prompt)] = tree, length + len(response)
     return trees
+
+
+def pack(lengths: Sequence[int], room: int) -> list[list[int]]:
+    """Indices in rows of at most `room` tokens (or one that is longer by itself): the longest first, each to
+    the first row that has room left (first fit decreasing; Johnson 1973)."""
+    rows: list[list[int]] = []
+    left: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        fits = (row for row, free in enumerate(left) if lengths[index] <= free)
+        row = next(fits, len(rows))
+        if row == len(rows):
+            rows.append([])
+            left.append(room)
+        rows[row].append(index)
+        left[row] -= lengths[index]
+    return rows
 
 
 class Deck(Iterator[Card]):

@@ -32,7 +32,7 @@ class WorkerConfig:
     device: str = setting("auto", "auto (CUDA, else MPS, else CPU), cuda, mps or cpu.")
     precision: str = setting(
         "auto",
-        "Of matrix products: bf16, float32, or auto (bf16 on CUDA, and on AMX for wide models).",
+        "Of matrix products: bf16, float32, or auto (bf16 on CUDA, and on AMX, but for tiny models).",
     )
     threads: int = setting(
         0, "CPU threads for torch; 0: OMP_NUM_THREADS if set, else all cores but one, at least two."

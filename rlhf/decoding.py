@@ -72,6 +72,7 @@ class QuickSteps:
         for number, layer in enumerate(first.cache.layers):
             self.keys[number, :, :, : self.length] = layer.keys
             self.values[number, :, :, : self.length] = layer.values
+            layer.keys = layer.values = None  # both at once would be the most memory of all
         self.seen = F.pad(mask.bool(), (0, room), value=True)
         self.cos, self.sin = (
             table[0] for table in trunk.rotary_emb(self.keys, torch.arange(longest, device=ids.device)[None])
@@ -106,7 +107,11 @@ class QuickSteps:
         return self.head(_normed(hidden, self.norm))
 
     def keep(self, rows: Tensor) -> None:
-        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+        count, end = len(rows), self.length
+        for whole in (self.keys, self.values):
+            for own in whole:  # where they are, layer by layer: a second cache would not fit beside the first
+                own[:count, :, :end] = own[rows, :, :end]
+        self.keys, self.values = self.keys[:, :count], self.values[:, :count]
         self.seen, self.positions = self.seen[rows], self.positions[rows]
 
 

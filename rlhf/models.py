@@ -27,7 +27,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from rlhf.batching import Padded, by_length, in_powers_of_two, plant, trees_of
+from rlhf.batching import Padded, by_length, in_powers_of_two, pack, plant, trees_of
 from rlhf.config import STARTER, ModelError
 from rlhf.decoding import continues
 from rlhf.lora_product import quicken
@@ -35,8 +35,12 @@ from rlhf.passes import reads_trees, window_of
 from rlhf.pooled import PooledHead
 
 FULL_BELOW = 50_000_000  # parameters; `--tuning auto` trains smaller models in full
-WIDE = 256  # from this width on a CPU's bf16 pays
+WIDE = 128  # from this width on a CPU's bf16 pays
 LONGEST_TREE = 1024  # tokens of a row that several responses share: attention's cost goes with their square
+# Tokens of a row that trees share on a CPU: forward and backward of 64 responses of 17 tokens (mean) behind
+# prompts of 28 through a Llama of 5.9M parameters took 617 ms in float32 and 476 in bf16 in rows sorted by
+# length, 565 and 368 packed (two cores with AMX); rows of 96, 192 and 256 tokens 403, 361 and 446 in bf16.
+ROW = 128
 EAGER_TREE = 256  # the same where attention keeps all of them for the backward pass
 ROLES = ("policy", "published", "viewer", "reward")  # beside the reference
 
@@ -163,11 +167,8 @@ class Family:
             reference.set_attn_implementation("eager")
         self.hidden_size = reference.config.get_text_config().hidden_size
         self.output_size = reference.get_output_embeddings().weight.shape[1]  # OPT-350M projects into fewer
-        # Padded tokens that go through a model together. A GPU wants many; a core is as fast with few, and
-        # batches of few, sorted by length, hold less padding (measured on the starter: 1.3 times as fast).
-        # In bf16 a small batch costs nearly what a large one does: PPO of a Llama of 5.9M parameters made
-        # 15.7 and 17.3 episodes a second (LoRA), 17.4 and 18.8 (full) with 1,024 and 2,048, one run each.
-        self.token_budget = 8192 if device.type != "cpu" else 2048 if self.even else 1024
+        self.packs = device.type == "cpu"
+        self.token_budget = 2048 if self.packs else 8192  # padded tokens that go through a model together
         self.context = room = getattr(reference.config.get_text_config(), "max_position_embeddings", None)
         longest = EAGER_TREE if self.even else LONGEST_TREE
         self.longest_tree = min(longest, window_of(reference) or longest, room or longest)
@@ -197,14 +198,19 @@ class Family:
         """
         trees = trees_of(prompts, responses, self.longest_tree)
         lengths = [len(prompts[tree[0]]) + sum(len(responses[i]) for i in tree) for tree in trees]
-        long = [row for row, length in enumerate(lengths) if length > self.longest_tree]
-        short = [row for row, length in enumerate(lengths) if length <= self.longest_tree]
-        for part in (long, short):  # apart: a tree's mask knows of no window, which a long row may have
-            batches = by_length([lengths[row] for row in part], self.token_budget)
-            for rows in (own for b in batches for own in (in_powers_of_two(b) if self.even else [b])):
-                picked = [trees[part[row]] for row in rows]
-                together = [(prompts[tree[0]], [responses[i] for i in tree]) for tree in picked]
-                numbers = [i for tree in picked for i in tree]
+        long = [[tree] for tree, length in enumerate(lengths) if length > self.longest_tree]
+        short = [tree for tree, length in enumerate(lengths) if length <= self.longest_tree]
+        if self.packs:
+            packed = pack([lengths[tree] for tree in short], min(ROW, self.longest_tree, self.token_budget))
+            short = [[short[i] for i in row] for row in packed]
+        else:
+            short = [[tree] for tree in short]
+        for part in (long, short):  # apart: a shared row's mask knows of no window, which a long row may have
+            batches = by_length([sum(lengths[tree] for tree in row) for row in part], self.token_budget)
+            for batch in (own for b in batches for own in (in_powers_of_two(b) if self.even else [b])):
+                rows = [[trees[tree] for tree in part[row]] for row in batch]
+                numbers = [i for row in rows for tree in row for i in tree]
+                together = [[(prompts[t[0]], [responses[i] for i in t]) for t in row] for row in rows]
                 yield numbers, plant(together, self.pad_id, self.device, even=self.even)
 
     def learning_rate(self, at_width_256: float) -> float:
@@ -213,9 +219,13 @@ class Family:
         """
         return at_width_256 * 256 / self.hidden_size * (3 if self.kind == "lora" else 1)
 
-    def new_head(self) -> PooledHead:
-        """A head over pooled states."""
-        return PooledHead(self.hidden_size).to(self.device)
+    def state(self, role: str) -> dict[str, Tensor]:
+        """A copy of the role's weights, apart from the live ones."""
+        return {name: tensor.clone() for name, tensor in self.weights(role).items()}
+
+    def new_head(self, heads: int = 1) -> PooledHead:
+        """One or several over pooled states."""
+        return PooledHead(self.hidden_size, heads).to(self.device)
 
 
 class FullFamily(Family):
@@ -243,9 +253,9 @@ class FullFamily(Family):
         """What is trained for a role."""
         return list(self._model(role).parameters())
 
-    def state(self, role: str) -> dict[str, Tensor]:
-        """A copy of the role's weights, apart from the live ones."""
-        return {name: tensor.clone() for name, tensor in self._model(role).state_dict().items()}
+    def weights(self, role: str) -> dict[str, Tensor]:
+        """The role's weights as they are: whoever keeps them sees them change."""
+        return self._model(role).state_dict()
 
     def set_state(self, role: str, state: dict[str, Tensor]) -> None:
         self._model(role).load_state_dict(state)
@@ -302,8 +312,9 @@ class LoraFamily(Family):
     def parameters(self, role: str) -> list[nn.Parameter]:
         return [p for name, p in self._peft.named_parameters() if f".{role}." in name and "lora_" in name]
 
-    def state(self, role: str) -> dict[str, Tensor]:
-        return {k: v.clone() for k, v in get_peft_model_state_dict(self._peft, adapter_name=role).items()}
+    def weights(self, role: str) -> dict[str, Tensor]:
+        """The adapter's weights as they are: whoever keeps them sees them change."""
+        return get_peft_model_state_dict(self._peft, adapter_name=role)
 
     def set_state(self, role: str, state: dict[str, Tensor]) -> None:
         set_peft_model_state_dict(self._peft, state, adapter_name=role)

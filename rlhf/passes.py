@@ -93,7 +93,7 @@ def _listen(model: PreTrainedModel, heard: dict[str, Tensor], only: Tensor) -> I
 
 @torch.no_grad()
 def reads_trees(model: PreTrainedModel) -> bool:
-    """Whether the model says the same of responses that share a row, found by trying.
+    """Whether the model says the same of responses, and of prompts, that share a row, found by trying.
 
     Some count positions by themselves, or carry a state from token to token. Try it in float32, where it can
     be: of models that cannot, the logits were at least 3.8e-5 standard deviations off (tiny ones with
@@ -103,7 +103,8 @@ def reads_trees(model: PreTrainedModel) -> bool:
     device = model.get_input_embeddings().weight.device
     try:
         alone = look(model, pad(prompts, responses, 0, device)).logits
-        shared = look(model, plant([([1, 2, 3], responses[:2]), ([4], responses[2:])], 0, device)).logits
+        one, other = ([1, 2, 3], responses[:2]), ([4], responses[2:])
+        shared = look(model, plant([[one, other]], 0, device)).logits
     except ModelError:
         raise
     except Exception:  # a model may refuse such a mask in any way

@@ -42,19 +42,19 @@ def pool_so_far(states: Tensor) -> Tensor:
 
 
 class PooledHead(nn.Module):
-    """(..., 3 hidden) -> (...), in float32 even where the trunk is bf16. Says 0 until it is fitted."""
+    """(..., 3 hidden) -> (..., heads), in float32 even where the trunk is bf16. Says 0 until it is fitted."""
 
-    def __init__(self, hidden: int):
+    def __init__(self, hidden: int, heads: int = 1):
         super().__init__()
         self.register_buffer("mean", torch.zeros(POOLS * hidden))
         self.register_buffer("scale", torch.ones(POOLS * hidden))
-        self.linear = nn.Linear(POOLS * hidden, 1)
+        self.linear = nn.Linear(POOLS * hidden, heads)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, pooled: Tensor) -> Tensor:
         with torch.autocast(pooled.device.type, enabled=False):
-            return self.linear(self.standardise(pooled)).squeeze(-1)
+            return self.linear(self.standardise(pooled))
 
     def standardise(self, pooled: Tensor) -> Tensor:
         """What the linear map sees."""

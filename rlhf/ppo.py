@@ -40,7 +40,10 @@ with PPO"), with these choices:
    expects of the policy, see `imitation`. What is left: the reward model has learned from these very
    responses and is too kind to them, by .6 to .9 of a standard deviation in six reward models (chosen less
    all ranked, on training less on held-out prompts).
-11. Left out: entropy bonus, reward clipping, pre-training loss.
+11. One response to each prompt of an update. Two would share its tokens (`responses_per_prompt`), but the
+   policy sees half as many prompts: win rate as in 8, seeds 20 to 23, .859, .848, .768, .789 instead of .857,
+   .845, .831, .840.
+12. Left out: entropy bonus, reward clipping, pre-training loss.
 
 Nothing here knows of SQLite or of a web page: text in, tensors, updates out.
 """
@@ -72,6 +75,7 @@ from rlhf.value_function import ValueFunction
 class PPOConfig:
     updates: int = setting(12, "Updates at most.")
     episodes: int = setting(64, "Responses sampled per update.")
+    responses_per_prompt: int = setting(1, "Responses to each prompt of an update; they share its tokens.")
     minibatch: int = setting(32, "Responses per optimiser step.")
     inner_epochs: int = setting(2, "Passes over the responses of one update.")
     learning_rate: float = setting(4e-4, "Policy's rate for a model 256 wide; see Family.learning_rate.")
@@ -91,7 +95,7 @@ class PPOConfig:
     chosen_coef: float = setting(
         0.1, "Weight of learning from responses ranked first, beside PPO's own loss; 0: none."
     )
-    chosen_batch: int = setting(8, "Of those, how many per optimiser step.")
+    chosen_share: float = setting(0.25, "Of those, how many to each sampled response of an optimiser step.")
     approx_kl_stop: float = setting(0.1, "approx_kl at which the inner epochs of an update stop.")
     gamma: float = setting(1.0, "Discount.")
     lam: float = setting(0.95, "GAE's lambda.")
@@ -104,6 +108,24 @@ class PPOConfig:
     average: float = setting(0.85, "Decay, per update, of the average of weights that is kept; 0: none.")
     evaluate_every: int = setting(6, "Updates between held-out evaluations.")
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+    def __post_init__(self) -> None:
+        each = self.responses_per_prompt
+        for name in ("episodes", "minibatch", "warmup_episodes"):
+            count = getattr(self, name)
+            if each < 1 or count % each:
+                raise ValueError(f"{name} is {count}; wanted: a multiple of responses_per_prompt, {each}.")
+
+    def chosen_among(self, responses: int) -> int:
+        """How many chosen responses go with so many sampled ones."""
+        return max(1, round(self.chosen_share * responses))
+
+    def shuffled(self, episodes: int, order: random.Random) -> list[int]:
+        """So many episodes in a new order; those of one prompt stay together."""
+        size = self.responses_per_prompt
+        groups = [range(first, first + size) for first in range(0, episodes, size)]
+        order.shuffle(groups)
+        return [episode for group in groups for episode in group]
 
 
 @dataclass
@@ -295,8 +317,7 @@ def update(
     steps: list[dict[str, float]] = []
     tried, stopped = 0, False
     for _ in range(config.inner_epochs):
-        rows = list(range(len(data.responses)))
-        order.shuffle(rows)
+        rows = config.shuffled(len(data.responses), order)
         for start in range(0, len(rows), config.minibatch):
             part = rows[start : start + config.minibatch]
             tried += 1
@@ -350,7 +371,7 @@ def _policy_step(
     tokens = sum(map(len, responses))
     total: dict[str, float] = {}
     if learner.chosen:
-        drawn = list(islice(learner.chosen, config.chosen_batch))
+        drawn = list(islice(learner.chosen, config.chosen_among(len(rows))))
         imitation = Imitation.of(drawn, learner.value_function)
         prompts += [c.prompt for c in imitation.chosen]
         responses += [c.response for c in imitation.chosen]

@@ -61,7 +61,8 @@ class PPOTraining:
         self.learner = Learner.start(family, reward_model, config, seed)
         if chosen and config.chosen_coef:
             steps = config.updates * config.inner_epochs * math.ceil(config.episodes / config.minibatch)
-            most, temperature = steps * config.chosen_batch, config.sampling.temperature
+            most = steps * config.chosen_among(config.minibatch)
+            temperature = config.sampling.temperature
             self.learner.chosen = scored_chosen(reward_model, chosen, most, temperature, seed)
         self.controller = AdaptiveKL(config.kl_coef, config.kl_target, config.kl_horizon)
         self.best = _Best(family.state("policy"), float("-inf"), 0)
@@ -108,7 +109,8 @@ class PPOTraining:
         return Update(0, warm_up_value(self.learner, data, self.config, self.order))
 
     def _rollout(self, episodes: int) -> Rollout:
-        batch = list(islice(self.deck, episodes))
+        each = self.config.responses_per_prompt
+        batch = [prompt for prompt in islice(self.deck, episodes // each) for _ in range(each)]
         return rollout(self.family, self.reward_model, batch, self.config, self.generator)
 
     def _update(self) -> Update:
@@ -126,7 +128,7 @@ class PPOTraining:
             if not over:
                 metrics |= update(self.learner, data, self.controller.coefficient, config, self.order)
                 self.controller.update(kl, config.episodes)
-                self.average.add(self.family.state("policy"))
+                self.average.add(self.family.weights("policy"))
             elif not progress.just_went_back:
                 self.family.set_state("policy", self.average.state)
                 self.controller.coefficient *= 2
@@ -193,13 +195,13 @@ class Average:
     def __init__(self, state: dict[str, Tensor], decay: float):
         self.state, self.decay, self.count = state, decay, 0
 
-    def add(self, state: dict[str, Tensor]) -> None:
-        """Take up the weights after one more update. Makes a new `state`: the old one may be kept."""
+    def add(self, weights: dict[str, Tensor]) -> None:
+        """Take up the live weights after one more update. Makes a new `state`: the old one may be kept."""
         self.count += 1
         keep = min(self.decay, self.count / (self.count + 3))
         self.state = {
-            name: torch.lerp(new, self.state[name], keep) if new.is_floating_point() else new
-            for name, new in state.items()
+            name: torch.lerp(new, self.state[name], keep) if new.is_floating_point() else new.clone()
+            for name, new in weights.items()
         }
 
 

@@ -2,7 +2,7 @@
 
 Training starts from there, since a random head first teaches the trunk to forget what it knows (Kumar 2022,
 "Fine-Tuning can Distort Pretrained Features": linear probing, then fine-tuning). What it is worth:
-`reward_model.learn_heldout`.
+`reward_training.learn_heldout`.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,25 +18,25 @@ RIDGE = 2e-3  # on all weights, which see features with a total variance of 1 wh
 class LikelihoodTerm:
     """How likely the reference finds a response, as a part of its score.
 
-    Two features of the log-probabilities of its tokens, standardised, times one weight each: their sum (the
-    log-likelihood of the whole) and the least of them (the one word that the reference would not have said,
-    which in a wrong answer is often the wrong word).
+    Two features of the log-probabilities of its tokens, standardised, times one weight each (for each head):
+    their sum (the log-likelihood of the whole) and the least of them (the one word that the reference would
+    not have said, which in a wrong answer is often the wrong word).
     """
 
     def __init__(
         self, weights: Tensor | None = None, mean: Tensor | None = None, std: Tensor | None = None
     ) -> None:
-        self.weights = torch.zeros(2) if weights is None else weights
+        self.weights = torch.zeros(2, 1) if weights is None else weights  # (2, heads)
         self.mean = torch.zeros(2) if mean is None else mean
         self.std = torch.ones(2) if std is None else std
 
     def __call__(self, logprobs: Tensor) -> Tensor:
-        """Of log-probabilities (N, R), 0 behind the end of a response -> (N,)."""
+        """Of log-probabilities (N, R), 0 behind the end of a response -> (N, heads)."""
         return ((self.features(logprobs) - self.mean) / self.std) @ self.weights
 
     def by_token(self, logprobs: Tensor) -> Tensor:
-        """What each token adds to it (N, R); their sum is `self(logprobs)` but for a constant."""
-        total, least = self.weights / self.std
+        """What each token adds (N, R), in the mean of the heads; their sum is `self` but for a constant."""
+        total, least = self.weights.mean(1) / self.std
         lowest = torch.zeros_like(logprobs).scatter(1, logprobs.argmin(1, keepdim=True), 1.0)
         return logprobs * (total + least * lowest)
 
@@ -49,28 +49,28 @@ class LikelihoodTerm:
 def fit_probe(
     head: PooledHead, logprobs: Sequence[Tensor], pooled: Tensor, losses: Callable[[Tensor], Tensor]
 ) -> LikelihoodTerm:
-    """The weights that explain rankings best: those of the likelihood are returned, the rest is the head's.
+    """The weights that explain rankings best: those of the likelihood are returned, the rest are the head's.
 
     logprobs: (K, R) of each ranking's responses. pooled: (N, 3 hidden) of all of them.
-    losses: from N scores the loss of each ranking. A convex problem if they are, solved to its end. The weak
-    ridge keeps the weights finite where the rankings can be explained without a fault, and near 0 where there
-    is nothing to explain.
+    losses: from scores (N, heads) the loss of each ranking, the mean of the heads'. A convex problem if they
+    are, solved to its end. The weak ridge keeps the weights finite where the rankings can be explained
+    without a fault, and near 0 where there is nothing to explain.
     """
     features = torch.cat([LikelihoodTerm.features(own) for own in logprobs])
     mean, std = features.mean(0), features.std(0).clamp(min=1e-6)
     constant = torch.ones(len(pooled), 1)  # where 0 lies, see `functional.acceptance_loss`
     known = torch.cat([(features - mean) / std, head.standardise_on(pooled), constant], dim=1)
-    weights = torch.zeros(known.shape[1], requires_grad=True)
+    weights = torch.zeros(known.shape[1], head.linear.out_features, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = losses(known @ weights).mean() + RIDGE * (weights[:-1] ** 2).sum()
+        value = losses(known @ weights).mean() + RIDGE * (weights[:-1] ** 2).sum(0).mean()
         value.backward()
         return value
 
     optimizer.step(loss)
     with torch.no_grad():
-        head.linear.weight.copy_(weights[2:-1])
-        head.linear.bias.copy_(weights[-1:])
+        head.linear.weight.copy_(weights[2:-1].T)
+        head.linear.bias.copy_(weights[-1])
     return LikelihoodTerm(weights.detach()[:2], mean, std)

@@ -25,14 +25,9 @@ from rlhf.kept_round import KeptRound, Progress, Stage
 from rlhf.models import Family
 from rlhf.ppo import PPOConfig
 from rlhf.ppo_training import PPOTraining, Update, evaluate_policy
-from rlhf.reward_model import (
-    Accuracy,
-    RewardModel,
-    RewardModelConfig,
-    learn_heldout,
-    measure_accuracy,
-    train_reward_model,
-)
+from rlhf.reward_accuracy import Accuracy, measure_accuracy
+from rlhf.reward_model import RewardModel
+from rlhf.reward_training import RewardModelConfig, learn_heldout, train_reward_model
 
 LEAST_PROMPTS = 8  # of which two judge
 LEAST_HELDOUT = 5  # prompts, held out, that can vouch for a reward model
@@ -175,7 +170,7 @@ def _teach(
 
     train, heldout = split_by_prompt(rankings, config.reward_model.heldout_share, LEAST_HELDOUT)
     steps = 0
-    reward_model.reset(seed)
+    reward_model.reset(seed, config.reward_model.heads)
     taught = train_reward_model(reward_model, train, config.reward_model, seed)
     for steps, metrics in enumerate(taught, start=1):
         yield tell(f"training the reward model on {len(train)} rankings", steps, metrics)

@@ -41,10 +41,11 @@ class ValueFunction(nn.Module):
         family = reward_model.family
         self.hidden, self.pooled = family.hidden_size, POOLS * family.hidden_size
         self.so_far = family.new_head()
-        with torch.no_grad():  # fold the normalisation in
-            self.so_far.load_state_dict(reward_model.head.state_dict())
-            self.so_far.linear.weight /= reward_model.std
-            self.so_far.linear.bias.sub_(reward_model.mean).div_(reward_model.std)
+        state = reward_model.head.state_dict()  # the mean of its heads, with the normalisation folded in
+        state["linear.weight"] = state["linear.weight"].mean(0, keepdim=True) / reward_model.std
+        bias = state["linear.bias"].mean(0, keepdim=True)
+        state["linear.bias"] = (bias - reward_model.mean) / reward_model.std
+        self.so_far.load_state_dict(state)
         seen = self.pooled + family.hidden_size + family.output_size
         first, second = (nn.utils.skip_init(nn.Linear, *size) for size in ((seen, WIDTH), (WIDTH, 1)))
         own = torch.Generator().manual_seed(seed)  # what others draw stays what it was

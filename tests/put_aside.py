@@ -24,7 +24,7 @@ CONFIG = PPOConfig(
     learning_rate=2e-3,
     kl_target=0.5,
     kl_horizon=50,
-    chosen_batch=3,
+    chosen_share=0.375,
     evaluate_every=2,
     sampling=SamplingConfig(temperature=0.9, max_new_tokens=12),
 )

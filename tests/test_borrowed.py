@@ -9,12 +9,13 @@ from data.preferences import RankedResponses
 from data.scorers import load_scorer
 from data.starter.prompts import heldout_prompts, train_prompts
 from data.starter.world import understand
-from rlhf import reward_model
+from rlhf import reward_training
 from rlhf.borrowed import borrow, out_of_place
 from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
 from rlhf.likelihood import token_logprobs
 from rlhf.models import load_family
-from rlhf.reward_model import RewardModel, RewardModelConfig, train_reward_model
+from rlhf.reward_model import RewardModel
+from rlhf.reward_training import RewardModelConfig, train_reward_model
 
 REFUSAL = "I am sorry, I cannot help with that because it could hurt somebody."
 
@@ -51,13 +52,15 @@ def test_a_text_chosen_for_several_prompts_is_borrowed_once():
 
 
 def test_nothing_is_borrowed_that_has_no_room_behind_the_prompt(tiny_model, monkeypatch):
-    monkeypatch.setattr(reward_model, "out_of_place", lambda **_: True)
+    monkeypatch.setattr(reward_training, "out_of_place", lambda **_: True)
     model = RewardModel(load_family(tiny_model, tuning="full", device="cpu"))  # reads 512 tokens
     short = RankedResponses("q", ("x" * 100, "y"), (1, 2))
     for length, loans in ((380, {2, 3}), (420, {2})):
         ranked = [RankedResponses("p" * length, ("a", "b"), (1, 2)), short]
         config = RewardModelConfig(borrow_from=1)
-        drawn = [reward_model._examples(model, ranked, config, random.Random(seed))[0] for seed in range(20)]
+        drawn = [
+            reward_training._examples(model, ranked, config, random.Random(seed), 0)[0] for seed in range(20)
+        ]
         assert {len(example.responses) for example in drawn} == loans
 
 
@@ -67,7 +70,9 @@ def test_of_what_is_drawn_the_one_is_borrowed_that_the_probe_likes_best(tiny_mod
     ranking = RankedResponses("p", ("a", "b"), (1, 2))
     pooled = torch.zeros(5, 3 * model.family.hidden_size)
     pooled[:, 5] = torch.tensor([9.0, 0.0, 1.0, 3.0, 2.0])
-    drawn = reward_model._Example(ranking, [7], [[1], [2], [3, 4, 5], [6, 7], [8]], -torch.ones(5, 3), pooled)
+    drawn = reward_training._Example(
+        ranking, [7], [[1], [2], [3, 4, 5], [6, 7], [8]], -torch.ones(5, 3), pooled, torch.ones(1)
+    )
     kept = drawn.with_the_hardest(model)
     assert kept.responses == [[1], [2], [6, 7]]
     assert kept.logprobs.shape == (3, 2)

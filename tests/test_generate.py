@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rlhf.batching import by_length, in_powers_of_two, pad, plant, trees_of
+from rlhf.batching import by_length, in_powers_of_two, pack, pad, plant, trees_of
 from rlhf.generate import SamplingConfig, _pick, decode_text, encode_prompt, sample
 from rlhf.models import load_family
 
@@ -77,13 +77,34 @@ def test_responses_to_one_prompt_share_a_row_while_there_is_room():
     assert trees_of(prompts, responses, 100) == [[0, 2, 3], [1]]
     assert trees_of(prompts, responses, 6) == [[0, 2], [1], [3]]
     assert trees_of(prompts, responses, 0) == [[0], [1], [2], [3]]
-    batch = plant([([1, 2], [[5, 6], [8, 9], [10]]), ([3], [[7]])], pad_id=0)
+    first, second = ([1, 2], [[5, 6], [8, 9], [10]]), ([3], [[7]])
+    batch = plant([[first], [second]], pad_id=0)
     assert batch.ids.tolist() == [[1, 2, 5, 6, 8, 9, 10], [3, 7, 0, 0, 0, 0, 0]]
     assert batch.position_ids[0].tolist() == [0, 1, 2, 3, 2, 3, 2]
     assert batch.tokens[batch.mask].tolist() == [5, 6, 8, 9, 10, 7]
     assert batch.before[batch.mask].tolist() == [1, 2, 1, 4, 1, 7]
     sees = [row.nonzero().flatten().tolist() for row in batch.attention[0, 0]]
     assert sees == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4], [0, 1, 4, 5], [0, 1, 6]]
+
+    batch = plant([[second, first]], pad_id=0)
+    assert batch.ids.tolist() == [[3, 7, 1, 2, 5, 6, 8, 9, 10]]
+    assert batch.position_ids[0].tolist() == [0, 1, 0, 1, 2, 3, 2, 3, 2]
+    assert batch.tokens.tolist() == [[7, 0], [5, 6], [8, 9], [10, 0]]
+    assert batch.before[batch.mask].tolist() == [0, 3, 4, 3, 6, 3]
+    assert batch.own[batch.mask].tolist() == [1, 4, 5, 6, 7, 8]
+    sees = [row.nonzero().flatten().tolist() for row in batch.attention[0, 0]]
+    assert sees[:4] == [[0], [0, 1], [2], [2, 3]]
+    assert sees[4:] == [[2, 3, 4], [2, 3, 4, 5], [2, 3, 6], [2, 3, 6, 7], [2, 3, 8]]
+
+
+def test_rows_are_packed_without_a_token_too_many():
+    lengths = [5, 40, 17, 33, 12, 128, 60, 61, 200, 1]
+    rows = pack(lengths, 128)
+    assert sorted(i for row in rows for i in row) == list(range(len(lengths)))
+    assert [8] in rows  # longer than a row, by itself
+    assert all(sum(lengths[i] for i in row) <= 128 for row in rows if row != [8])
+    assert len(rows) == 4  # 200, 128, and 229 in two
+    assert pack([], 128) == []
 
 
 @pytest.mark.parametrize(

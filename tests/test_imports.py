@@ -38,6 +38,8 @@ LEVELS = {
     "rlhf.probe": 0,
     "rlhf.ranking_loss": 0,
     "rlhf.reward_model": 1,
+    "rlhf.reward_training": 1,
+    "rlhf.reward_accuracy": 1,
     "rlhf.checkpoint": 1,
     "labeling": 2,
     "rlhf": 2,

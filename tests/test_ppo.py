@@ -10,7 +10,7 @@ import torch
 from data.preferences import RankedResponses
 from data.starter.prompts import train_prompts
 from rlhf import functional as f
-from rlhf import ppo_training
+from rlhf import ppo, ppo_training
 from rlhf.batching import pad
 from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample
 from rlhf.imitation import Chosen, Imitation
@@ -20,7 +20,8 @@ from rlhf.passes import look
 from rlhf.ppo import Learner, PPOConfig, Rollout, paid_scores, rollout, update, warm_up_value
 from rlhf.ppo_training import AdaptiveKL, Average, PPOTraining, evaluate_policy
 from rlhf.probe import LikelihoodTerm
-from rlhf.reward_model import RewardModel, RewardModelConfig, train_reward_model
+from rlhf.reward_model import RewardModel
+from rlhf.reward_training import RewardModelConfig, train_reward_model
 from rlhf.value_function import ValueFunction
 
 # Random weights end a response with probability 1/260 a token, so "half the vocabulary is EOS" stands in for
@@ -184,7 +185,7 @@ def test_the_policy_speaks_more_or_less_surely_as_the_rankings_ask(weight):
     model = RewardModel(family)
     model.reset(0)
     # a new head says 0: nothing counts but how likely the reference finds a response
-    model.likelihood = LikelihoodTerm(torch.tensor([weight, 0.0]), std=torch.tensor([10.0, 1.0]))
+    model.likelihood = LikelihoodTerm(torch.tensor([[weight], [0.0]]), std=torch.tensor([10.0, 1.0]))
     config = PPOConfig(
         episodes=64, minibatch=8, learning_rate=0.0, sampling=SamplingConfig(temperature=0.8)
     )  # fmt: skip
@@ -204,6 +205,32 @@ def test_same_seed_repeats_and_two_seeds_differ(tiny_model):
     first = run(3)
     assert first == run(3)
     assert first != run(4)
+
+
+def test_responses_to_one_prompt_are_learned_in_one_step_and_one_row(tiny_model, monkeypatch):
+    family, model, prompts = setup(tiny_model)
+    family.packs = False  # which would put several prompts in a row
+    config = replace(SHORT, episodes=32, minibatch=8, responses_per_prompt=4, updates=1)
+    steps, rows, real = [], [], ppo._policy_step
+
+    def step(learner, data, advantages, picked, *others):
+        steps.append([tuple(data.prompts[i]) for i in picked])
+        rows.extend(batch.ids.shape[0] for _, batch in family.batches(*zip(*[
+            (data.prompts[i], data.responses[i]) for i in picked
+        ], strict=True)))  # fmt: skip
+        return real(learner, data, advantages, picked, *others)
+
+    monkeypatch.setattr(ppo, "_policy_step", step)
+    training = PPOTraining(family, model, prompts, prompts[:8], config, 0)
+    *_, last = training
+    assert last.step == 1
+    assert len(steps) == 4 * config.inner_epochs
+    for prompts_of_step in steps:
+        assert [prompts_of_step.count(p) for p in dict.fromkeys(prompts_of_step)] == [4, 4]
+    assert len({p for step in steps for p in step}) == 8
+    assert sum(rows) == 2 * len(steps)
+    with pytest.raises(ValueError, match="minibatch is 32; wanted: a multiple of responses_per_prompt, 3"):
+        PPOConfig(responses_per_prompt=3, episodes=63, warmup_episodes=63)
 
 
 def runaway(updates: int, **changes) -> PPOConfig:

@@ -9,12 +9,13 @@ from rlhf.probe import RIDGE, LikelihoodTerm, fit_probe
 
 
 def test_the_likelihood_is_the_sum_and_the_least_and_each_token_gets_its_part():
-    term = LikelihoodTerm(torch.tensor([2.0, 3.0]), torch.tensor([-4.0, -1.0]), torch.tensor([4.0, 1.0]))
+    weights = torch.tensor([[2.0, 0.0], [3.0, 0.0]])  # of two heads, one of which does not heed it
+    term = LikelihoodTerm(2 * weights, torch.tensor([-4.0, -1.0]), torch.tensor([4.0, 1.0]))
     logprobs = torch.tensor([[-1.0, -2.0, -1.0], [-4.0, 0.0, 0.0]])
-    assert term(logprobs).tolist() == [2 * 0 + 3 * -1, 2 * 0 + 3 * -3]
+    assert term(logprobs).tolist() == [[4 * 0 + 6 * -1, 0], [4 * 0 + 6 * -3, 0]]
     parts = term.by_token(logprobs)
     assert parts.tolist() == [[-0.5, -2 * 0.5 - 2 * 3, -0.5], [-4 * 0.5 - 4 * 3, 0, 0]]
-    constant = (parts.sum(1) - term(logprobs)).tolist()
+    constant = (parts.sum(1) - term(logprobs).mean(1)).tolist()
     assert constant[0] == pytest.approx(constant[1])
 
 
@@ -81,7 +82,7 @@ def test_where_there_is_nothing_to_find_nothing_is_learned():
     assert max(float(head.linear.weight.abs().max()), float(term.weights.abs().max())) < 1e-3
     logprobs, pooled = [torch.full((4, 6), -1.0)] * 40, [torch.ones(4, 48)] * 40  # all the same
     term, head = probe(logprobs, pooled, [(1, 2, 3, 4)] * 40)
-    assert torch.cat([head.linear.weight[0], term.weights]).isfinite().all()
+    assert torch.cat([head.linear.weight[0], term.weights[:, 0]]).isfinite().all()
 
 
 def test_the_probe_is_the_minimum_of_its_loss():
@@ -99,5 +100,24 @@ def test_the_probe_is_the_minimum_of_its_loss():
     least = loss(term.weights, found)
     draw = torch.Generator().manual_seed(2)
     for _ in range(20):
-        near = term.weights + 0.1 * torch.randn(2, generator=draw)
+        near = term.weights + 0.1 * torch.randn(2, 1, generator=draw)
         assert least < loss(near, found + 0.1 * torch.randn(1, 24, generator=draw))
+
+
+def test_several_heads_are_fitted_as_each_alone():
+    """Each with rankings that it heeds more or less than others do."""
+    logprobs, pooled, ranks = made_rankings(30, 8, liked=lambda own, seen: own[:, 0] + seen.sum(1))
+    shares = torch.rand(30, 2, generator=torch.Generator().manual_seed(3)) * 2
+
+    def fitted(columns):
+        def losses(scores):
+            each = [losses_of(ranks)(own) for own in scores.unbind(1)]
+            return (torch.stack(each, 1) * shares[:, columns]).mean(1)
+
+        head = PooledHead(8, len(columns))
+        return fit_probe(head, logprobs, torch.cat(pooled), losses).weights, head.linear.weight.detach()
+
+    both, first, second = fitted([0, 1]), fitted([0]), fitted([1])
+    assert torch.allclose(both[0], torch.cat([first[0], second[0]], 1), atol=2e-3)
+    assert torch.allclose(both[1], torch.cat([first[1], second[1]]), atol=2e-3)
+    assert (both[1][0] - both[1][1]).abs().max() > 0.02

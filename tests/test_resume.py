@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from data.preferences import RankedResponses
-from rlhf.reward_model import RewardModel, RewardModelConfig, train_reward_model
+from rlhf.reward_model import RewardModel
+from rlhf.reward_training import RewardModelConfig, train_reward_model
 from tests.put_aside import CONFIG, begin, family_of
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,21 +7,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import rlhf.reward_model as rmod
+import rlhf.reward_training as training
 from data.preferences import RankedResponses, split_by_prompt
 from rlhf.batching import pad
 from rlhf.likelihood import token_logprobs
 from rlhf.models import load_family
 from rlhf.passes import look
-from rlhf.reward_model import (
-    LOG_RATIO,
-    RewardModel,
-    RewardModelConfig,
-    encode_ranking,
-    learn_heldout,
-    measure_accuracy,
-    train_reward_model,
-)
+from rlhf.reward_accuracy import measure_accuracy
+from rlhf.reward_model import LOG_RATIO, RewardModel
+from rlhf.reward_training import RewardModelConfig, learn_heldout, train_reward_model
 
 
 def rankings(count, *, longest_first, start=0):
@@ -196,14 +190,14 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_told(tiny_model, monkeypat
     family = load_family(tiny_model, tuning="full", device="cpu")
     config = RewardModelConfig(epochs=1, rankings_per_step=2, borrowed_weight=0.0)
     data = [replace(r, prompt=f"prompt {i // 3}") for i, r in enumerate(rankings(9, longest_first=True))]
-    model, parts, states, losses_of = RewardModel(family), [], [], rmod._losses
+    model, parts, states, losses_of = RewardModel(family), [], [], training._losses
     model.reset(0)
 
     def losses(*arguments):
         parts.append(losses_of(*arguments))
         return parts[-1] * (float("nan") if len(parts) == 4 else 1.0)
 
-    monkeypatch.setattr(rmod, "_losses", losses)
+    monkeypatch.setattr(training, "_losses", losses)
     told = []
     for metrics in train_reward_model(model, data, config, 0):
         told.append(metrics)
@@ -249,7 +243,7 @@ def test_the_interval_knows_that_the_rankings_of_one_prompt_stand_or_fall_togeth
 
 def test_a_cut_response_is_not_shown_as_ended(trained):
     cut = RankedResponses("p", ("abc", "abc"), (1, 2), finished=(True, False))
-    _, (ended, open_) = encode_ranking(trained, cut)
+    _, (ended, open_) = trained.encode_ranking(cut)
     assert ended == [*open_, trained.family.closing_eos]
     assert measure_accuracy(trained, [cut]).accuracy in (0.0, 1.0)  # and not equal scores, 0.5
 
@@ -283,6 +277,35 @@ def test_chosen_are_the_responses_ranked_first_that_ended():
     assert chosen(1, 2, 3, 1, finished=(True, True, True, False)) == ["a"]
     assert chosen(2, 2, 1, 2) == []  # who says nothing teaches nothing
     assert chosen(1, 1, 1, 1) == []  # nothing was better than anything
+
+
+def test_several_heads_read_one_trunk_and_say_how_far_they_differ(tiny_model, tmp_path):
+    family = load_family(tiny_model, tuning="full", device="cpu")
+    model, config = RewardModel(family), RewardModelConfig(heads=3, epochs=1)
+    model.reset(0, config.heads)
+    for _ in train_reward_model(model, rankings(24, longest_first=True), config, 0):
+        pass
+    prompts, responses = [[5, 6], [7]], [[9, 10, 1], [11, 12, 13, 1]]
+    found = model.assess(prompts, responses)
+    logprobs = token_logprobs(family, "reference", prompts, responses)
+    trunk, _ = model.trunk_scores(prompts, responses, logprobs)
+    each = (trunk + model.likelihood(logprobs) - model.mean) / model.std
+    assert each.shape == (2, 3)
+    assert torch.allclose(found.scores, each.mean(1), atol=1e-5)
+    assert torch.allclose(found.spread, each.std(1, correction=0), atol=1e-5)
+    assert found.spread.min() > 0.01
+    assert model.head.linear.weight.std(0).max() > 1e-3
+    assert measure_accuracy(model, rankings(16, longest_first=True, start=100)).accuracy > 0.9
+
+    model.save(tmp_path / "reward")
+    again = RewardModel(load_family(tiny_model, tuning="full", device="cpu"))
+    again.load(tmp_path / "reward")
+    assert torch.equal(again.assess(prompts, responses).spread, found.spread)
+    list(learn_heldout(again, rankings(8, longest_first=True, start=50), [], config, 0))
+    assert again.assess(prompts, responses).spread.shape == (2,)
+
+    model.reset(0)
+    assert model.assess(prompts, responses).spread.tolist() == [0, 0]
 
 
 def test_heldout_rankings_teach_what_the_others_do_not_know(tiny_model):

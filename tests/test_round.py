@@ -11,7 +11,8 @@ from rlhf.generate import SamplingConfig, encode_prompt
 from rlhf.models import load_family
 from rlhf.ppo import PPOConfig
 from rlhf.ppo_training import Update
-from rlhf.reward_model import Accuracy, RewardModel
+from rlhf.reward_accuracy import Accuracy
+from rlhf.reward_model import RewardModel
 from rlhf.round import LEAST_HELDOUT, Outcome, RoundConfig, gate, judge, run_round
 
 GOOD = Accuracy(accuracy=0.8, low=0.7, high=0.9, pairs=60, longer_wins=0.5, prompts=10)

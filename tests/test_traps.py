@@ -21,7 +21,8 @@ from rlhf.imitation import Chosen, scored_chosen
 from rlhf.likelihood import token_logprobs, token_logprobs_at
 from rlhf.ppo import Learner, warm_up_value
 from rlhf.prompts import load_prompts, prompt_limit
-from rlhf.reward_model import RewardModel, RewardModelConfig, learn_heldout, train_reward_model
+from rlhf.reward_model import RewardModel
+from rlhf.reward_training import RewardModelConfig, learn_heldout, train_reward_model
 from tests.test_models import MODELS, SIZES, mistral_with_a_window, neo_with_a_window
 from tests.test_resume import same
 from tests.traps import (
@@ -185,7 +186,7 @@ def test_a_response_that_is_only_eos_goes_through_the_whole_loop(sure_model, tun
     said = model.encode("prompt", "ab")[1]
     states = model.assess(prompts, [silence] * 16, with_states=True).states[:, :1]
     sampling = SamplingConfig(temperature=1.0, max_new_tokens=16)
-    config = replace(CONFIG, chosen_coef=1.0, chosen_batch=32, sampling=sampling)
+    config = replace(CONFIG, chosen_coef=1.0, chosen_share=4.0, sampling=sampling)
     learner = Learner.start(family, model, config)
     with torch.no_grad():
         value_function = learner.value_function

@@ -103,7 +103,7 @@ def test_a_batch_that_minibatches_do_not_divide_is_used_once_in_each_pass(tiny_m
 @BOTH
 def test_micro_batches_add_up_to_the_gradient_of_the_whole(tiny_model, tuning):
     """Whether there is one or many, whether responses share rows, and with some that people chose."""
-    config = replace(CONFIG, max_grad_norm=1e9, chosen_coef=0.5)
+    config = replace(CONFIG, max_grad_norm=1e9, chosen_coef=0.5, chosen_share=0.8)
     family = family_of(tiny_model, tuning)
     model = taught(family)
     data = draw(family, model, [p for p in prompts_of(family, 5) for _ in range(2)], config)

@@ -13,7 +13,8 @@ from data.preferences import RankedResponses
 from rlhf.generate import SamplingConfig, encode_prompt
 from rlhf.models import load_family
 from rlhf.ppo import Learner, PPOConfig, rollout, update, warm_up_value
-from rlhf.reward_model import RewardModel, RewardModelConfig, train_reward_model
+from rlhf.reward_model import RewardModel
+from rlhf.reward_training import RewardModelConfig, train_reward_model
 
 CONFIG = PPOConfig(
     episodes=16,

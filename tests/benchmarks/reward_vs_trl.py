@@ -57,7 +57,8 @@ def podium(ask: dict) -> dict:
 
     from data.preferences import RankedResponses
     from rlhf.models import load_family
-    from rlhf.reward_model import RewardModel, RewardModelConfig, train_reward_model
+    from rlhf.reward_model import RewardModel
+    from rlhf.reward_training import RewardModelConfig, train_reward_model
 
     torch.set_num_threads(ask["threads"])
     folder, data = Path(ask["folder"]), json.loads(Path(ask["rankings"]).read_text())
