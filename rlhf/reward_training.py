@@ -3,13 +3,13 @@
 Why not from the last round's reward model. One pass over the new rankings and as many of the old takes a
 fifth of the time at 200, and orders pairs of the reference's responses nearly as well (`helpful`, two sets:
 .865 and .881; all anew .876 and .886). But the policies win less: after three rounds of 200 `helpful`
-rankings in all, 640 held-out prompts, seeds 20 to 23, .826, .816, .804 and .740; with a new one each round
-.857, .845, .831 and .840. It seems that a policy has found what the last reward model was wrong about: the
+rankings in all, 640 held-out prompts, seeds 20 to 23, .826, .816, .804 and .740; with a new one each round,
+of two passes and one, .857, .845, .831 and .840. It seems that a policy has found what the last reward model was wrong about: the
 next should be wrong about something else.
 
-Passes: two, and one over what was held out, take two thirds of the time of three and two and order .859 of
-`helpful` pairs right where those order .866 (nine sets of 64, 128 and 200 rankings), and .862 of `concise`
-ones where those order .860 (six); the win rates above were .866, .859, .823 and .858 with three and two.
+Passes: three, and two over what was held out, order .866 of `helpful` pairs right and .860 of `concise` ones
+(nine and six sets of 64, 128 and 200 rankings); two and one, in two thirds of the time, .859 and .862. The
+win rates above were .866, .859, .823 and .858 with the former.
 
 Heads: several, each of which weighs the rankings otherwise, cost nothing and found nothing here. With 64
 rankings (two sets each) one, four and eight order .853 to .869, .855 to .870, .848 to .868 of `helpful` pairs
@@ -40,7 +40,7 @@ from rlhf.reward_model import RewardModel
 
 @dataclass(frozen=True)
 class RewardModelConfig:
-    epochs: int = setting(2, "Passes over the rankings.")
+    epochs: int = setting(3, "Passes over the rankings.")
     rankings_per_step: int = setting(8, "Rankings per optimiser step; all responses of one stay together.")
     learning_rate: float = setting(3e-4, "Peak learning rate of a model 256 wide; see Family.learning_rate.")
     weight_decay: float = setting(0.01, "AdamW weight decay.")
@@ -59,7 +59,7 @@ class RewardModelConfig:
     heads: int = setting(1, "Heads on the one trunk, each of which weighs the rankings otherwise.")
     heldout_share: float = setting(0.2, "Share of the prompts kept apart to measure accuracy.")
     heldout_epochs: int = setting(
-        1, "Passes over the held-out rankings, with as many others, once they have judged; 0: none."
+        2, "Passes over the held-out rankings, with as many others, once they have judged; 0: none."
     )
 
     def __post_init__(self) -> None:
