@@ -4,8 +4,8 @@ Why not from the last round's reward model. One pass over the new rankings and a
 fifth of the time at 200, and orders pairs of the reference's responses nearly as well (`helpful`, two sets:
 .865 and .881; all anew .876 and .886). But the policies win less: after three rounds of 200 `helpful`
 rankings in all, 640 held-out prompts, seeds 20 to 23, .826, .816, .804 and .740; with a new one each round,
-of two passes and one, .857, .845, .831 and .840. It seems that a policy has found what the last reward model was wrong about: the
-next should be wrong about something else.
+of two passes and one, .857, .845, .831 and .840. It seems that a policy has found what the last reward model
+was wrong about: the next should be wrong about something else.
 
 Passes: three, and two over what was held out, order .866 of `helpful` pairs right and .860 of `concise` ones
 (nine and six sets of 64, 128 and 200 rankings); two and one, in two thirds of the time, .859 and .862. The
