@@ -1,7 +1,7 @@
 """The settings of the background loop, as one frozen dataclass the command line is made from.
 
 It imports nothing heavy, so that `app.py --help` and the web process never load torch. Settings of one
-algorithm live beside it (`ppo.PPOConfig`, `reward_model.RewardModelConfig`, `generate.SamplingConfig`).
+algorithm live beside it (`ppo.PPOConfig`, `reward_training.RewardModelConfig`, `generate.SamplingConfig`).
 """
 
 import math

@@ -24,7 +24,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def masked_whiten(values: Tensor, mask: Tensor) -> Tensor:
     """Shift and scale so that the counted values have mean 0 and variance 1; the others become 0.
 
-    N+ detail 17. The variance is the biased one, as in LHP: with one token it is 0, not NaN. TRL's is the
+    LHP; N+, section 7. The variance is the biased one, as in LHP: with one token 0, not NaN. TRL's is the
     unbiased one, so that its advantages are smaller by sqrt((n - 1) / n), n tokens.
     """
     mean = masked_mean(values, mask)
@@ -63,7 +63,7 @@ def kl_k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
 
 
 def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
-    """-kl_coef * kl on every response token, plus the score (B,) on the last one -> (B, R). N+ detail 12.
+    """-kl_coef * kl on every response token, plus the score (B,) on the last one -> (B, R). LHP, equation 2.
 
     TRL pays it one place later where the batch is wide enough: its advantages differ by
     lam^(n-1-t) (1 - lam) (V - score) at token t of n, V being the value behind the end (gamma 1).
@@ -124,7 +124,7 @@ def imitation_loss(logprobs: Tensor, returns: Tensor, values: Tensor, mask: Tens
 
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float) -> Tensor:
-    """Half the squared error, the worse of clipped and unclipped (LHP; N+ detail 15) -> scalar."""
+    """Half the squared error, the worse of clipped and unclipped (LHP's code; N+, section 7) -> scalar."""
     clipped = old_values + (values - old_values).clamp(-clip, clip)
     return 0.5 * masked_mean(torch.maximum((values - returns) ** 2, (clipped - returns) ** 2), mask)
 

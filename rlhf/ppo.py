@@ -6,14 +6,14 @@ the KL coefficient. It follows LHP (Ziegler 2019) and N+ (Huang 2024, "The N+ Im
 with PPO"), with these choices:
 
 1. The value function is a small network on the states of the reward model's trunk, taken from the pass that
-   scores a response, and starts from the reward model's head (N+ detail 5 copies the whole model); then it
+   scores a response, and starts from the reward model's head (N+ copies the whole model); then it
    is warmed up on one large rollout. No second trunk is trained: `value_function` has the figures.
 2. Old log-probabilities are those that the response was drawn with (`generate.Step`): no pass is spent on
    them, and they are the truth. The update's pass gives the same, at the same temperature, but for rounding;
    that the first ratio is 1 is asserted.
-3. A response that did not end with EOS gets a fixed low score (N+ detail 9), so endless responses never pay;
+3. A response that did not end with EOS gets a fixed low score (N+ detail 23), so endless responses never pay;
    so does an empty one.
-4. Advantages are whitened, rewards are not (N+ details 17 and 24): whitened rewards would lose the score's
+4. Advantages are whitened, rewards are not (N+ detail 24): whitened rewards would lose the score's
    scale, which the reward model's normalisation has just fixed.
 5. The KL coefficient is 0.1 and rounds are short. On the starter, 0.2, 0.1 and 0.05 gave win rates of .709,
    .747 and .736 (seed 0), 0.2 and 0.1 .777 and .826 (seed 2), after three rounds of 200 `helpful` rankings
@@ -117,7 +117,7 @@ class PPOConfig:
                 raise ValueError(f"{name} is {count}; wanted: a multiple of responses_per_prompt, {each}.")
 
     def chosen_among(self, responses: int) -> int:
-        """How many chosen responses go with so many sampled ones."""
+        """How many chosen responses go with so many sampled ones: at least one."""
         return max(1, round(self.chosen_share * responses))
 
     def shuffled(self, episodes: int, order: random.Random) -> list[int]:
@@ -216,7 +216,7 @@ class Learner:
     @classmethod
     def start(cls, family: Family, reward_model: RewardModel, config: PPOConfig, seed: int = 0) -> "Learner":
         value_function = ValueFunction(reward_model, seed)
-        # eps 1e-5 as in LHP and N+ (detail 13): torch's 1e-8 makes early steps too large
+        # eps 1e-5 as in LHP and N+: torch's 1e-8 makes early steps too large
         policy = torch.optim.AdamW(
             family.parameters("policy"),
             lr=family.learning_rate(config.learning_rate),

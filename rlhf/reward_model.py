@@ -28,6 +28,7 @@ PPO is paid them token by token (`Assessment.early`; Zhong 2024, "DPO Meets PPO"
 How it learns: `reward_training`; how it is judged: `reward_accuracy`.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,3 +194,4 @@ class RewardModel:
         self.head = self.family.new_head(len(weights))
         own = {name: t for name, t in tensors.items() if name.startswith("head.")}
         self.head.load_state_dict({name.removeprefix("head."): t for name, t in own.items()})
+        self.probe = copy.deepcopy(self.head)  # the probe itself is not kept: only training asks for it

@@ -30,7 +30,7 @@ def least_tasks(wanted: int) -> int:
     return min(wanted, max(2, wanted // 2))
 
 
-FIRST_FILL = 2
+FIRST_FILL, LARGEST_FILL = 2, 16  # tasks; all responses of a fill are sampled together
 
 
 def next_fill(missing: int, in_a_row: int) -> int:
@@ -39,7 +39,8 @@ def next_fill(missing: int, in_a_row: int) -> int:
     Few at first, as somebody may be looking at an empty page, then twice as many each time: many together
     take little longer than few, and annotators who have taken all of those are fast.
     """
-    return min(missing, FIRST_FILL << min(in_a_row, 10))
+    wanted = min(missing, FIRST_FILL << min(in_a_row, 10), LARGEST_FILL)
+    return max(1, wanted)  # leases that ran out meanwhile may leave nothing missing
 
 
 LONGEST_REST = 60.0  # seconds

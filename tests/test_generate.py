@@ -1,7 +1,9 @@
+import random
+
 import pytest
 import torch
 
-from rlhf.batching import by_length, in_powers_of_two, pack, pad, plant, trees_of
+from rlhf.batching import EVEN, by_length, in_powers_of_two, pack, pack_evenly, pad, plant, trees_of
 from rlhf.generate import SamplingConfig, _pick, decode_text, encode_prompt, sample
 from rlhf.models import load_family
 
@@ -105,6 +107,22 @@ def test_rows_are_packed_without_a_token_too_many():
     assert all(sum(lengths[i] for i in row) <= 128 for row in rows if row != [8])
     assert len(rows) == 4  # 200, 128, and 229 in two
     assert pack([], 128) == []
+
+
+def test_rows_packed_evenly_are_a_power_of_two_and_little_padding():
+    draw = random.Random(0)
+    for count in (1, 2, 3, 7, 16, 20, 40):
+        lengths = [draw.randint(25, 70) for _ in range(count)]
+        rows = pack_evenly(lengths, 128)
+        if rows is None:  # few cannot always be cut well
+            assert count < 4
+            continue
+        assert sorted(i for row in rows for i in row) == list(range(count))
+        width = -(-max(sum(lengths[i] for i in row) for row in rows) // EVEN) * EVEN
+        padded = (1 << (len(rows) - 1).bit_length()) * width
+        assert padded <= 1.25 * sum(lengths) + EVEN * len(rows)
+        assert width <= 256
+    assert pack_evenly([160] * 11, 128) is None  # neither 8 rows nor 16
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Other models than the starter: which EOS closes a response, and where the trunk is."""
 
+import random
+
 import pytest
 import torch
 from peft import PeftConfig
@@ -22,7 +24,7 @@ from transformers import (
 )
 
 from rlhf import models
-from rlhf.batching import pad, plant
+from rlhf.batching import EVEN, pad, plant
 from rlhf.likelihood import logprobs_and_pools, token_logprobs
 from rlhf.models import ModelError, closing_eos_of, count_parameters, load_family, pick_bf16
 from rlhf.passes import look, reads_trees
@@ -241,6 +243,7 @@ def test_auto_takes_bf16_where_the_processor_multiplies_it(monkeypatch):
     for known, wanted in ({"amx_bf16": True}, True), ({"avx2": True}, False), ({}, False):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known, raising=False)
         assert pick_bf16("auto", cpu, 256) is wanted
+        assert pick_bf16("auto", cpu, 160) is wanted  # the starter
         assert not pick_bf16("auto", cpu, 64)  # too small to gain by it
         assert pick_bf16("bf16", cpu, 160)
         assert not pick_bf16("float32", cpu, 256)
@@ -268,6 +271,34 @@ def test_drawn_half_back_a_role_is_half_as_far_from_the_reference(tiny_model):
     lora.draw_back("policy", 0.25)
     assert torch.allclose(layer.get_delta_weight("policy"), 0.75 * added)
     assert added.abs().max() > 0
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_packed_rows_of_even_shapes_say_what_each_response_alone_does(tiny_model, tuning):
+    """As on a CPU with AMX: bf16, eager attention, several prompts in a row, rows and batches of them."""
+    draw = random.Random(0)
+
+    def some(least, most):
+        return [draw.randrange(4, 250) for _ in range(draw.randint(least, most))]
+
+    prompts = [some(3, 40) for _ in range(40)]
+    responses = [some(1, 40) for _ in prompts]
+    family = load_family(tiny_model, tuning=tuning, device="cpu", lora_rank=2, precision="bf16")
+    family.token_budget = 1024
+    batches = [batch for _, batch in family.batches(prompts, responses)]
+    assert len(batches) > 1
+    for batch in batches:
+        rows, width = batch.ids.shape
+        assert rows & (rows - 1) == 0
+        assert width % EVEN == 0
+        assert rows * width <= 1.25 * family.token_budget
+    assert sum(batch.ids.shape[0] for batch in batches) < len(prompts)
+    exact = load_family(tiny_model, tuning=tuning, device="cpu", lora_rank=2)
+    exact.longest_tree = 0  # a row for each
+    wanted = token_logprobs(exact, "reference", prompts, responses)
+    for one in (family, load_family(tiny_model, tuning=tuning, device="cpu", lora_rank=2)):
+        found = token_logprobs(one, "reference", prompts, responses)
+        assert torch.allclose(found, wanted, atol=0.1 if one.bf16 else 1e-4)
 
 
 @pytest.mark.parametrize("tuning", ["full", "lora"])

@@ -210,7 +210,8 @@ def test_same_seed_repeats_and_two_seeds_differ(tiny_model):
 def test_responses_to_one_prompt_are_learned_in_one_step_and_one_row(tiny_model, monkeypatch):
     family, model, prompts = setup(tiny_model)
     family.packs = False  # which would put several prompts in a row
-    config = replace(SHORT, episodes=32, minibatch=8, responses_per_prompt=4, updates=1)
+    changes = {"episodes": 32, "minibatch": 8, "responses_per_prompt": 4, "updates": 1}
+    config = replace(SHORT, approx_kl_stop=100.0, **changes)
     steps, rows, real = [], [], ppo._policy_step
 
     def step(learner, data, advantages, picked, *others):
@@ -360,8 +361,9 @@ def test_the_average_forgets_its_start_follows_what_comes_and_leaves_old_states_
 
 
 def test_without_decay_the_average_is_the_policy_itself():
-    average = Average({"weight": torch.tensor([5.0])}, decay=0.0)
-    average.add({"weight": torch.tensor([1.0])})
+    average, live = Average({"weight": torch.tensor([5.0])}, decay=0.0), {"weight": torch.tensor([1.0])}
+    average.add(live)
+    live["weight"].fill_(9.0)  # the policy goes on
     assert average.state["weight"].item() == 1.0
 
 

@@ -279,7 +279,7 @@ def test_chosen_are_the_responses_ranked_first_that_ended():
     assert chosen(1, 1, 1, 1) == []  # nothing was better than anything
 
 
-def test_several_heads_read_one_trunk_and_say_how_far_they_differ(tiny_model, tmp_path):
+def test_several_heads_read_one_trunk_and_say_how_far_they_differ(tiny_model, tmp_path, monkeypatch):
     family = load_family(tiny_model, tuning="full", device="cpu")
     model, config = RewardModel(family), RewardModelConfig(heads=3, epochs=1)
     model.reset(0, config.heads)
@@ -301,6 +301,7 @@ def test_several_heads_read_one_trunk_and_say_how_far_they_differ(tiny_model, tm
     again = RewardModel(load_family(tiny_model, tuning="full", device="cpu"))
     again.load(tmp_path / "reward")
     assert torch.equal(again.assess(prompts, responses).spread, found.spread)
+    monkeypatch.setattr(training, "out_of_place", lambda **_: True)  # so that there is a hardest to choose
     list(learn_heldout(again, rankings(8, longest_first=True, start=50), [], config, 0))
     assert again.assess(prompts, responses).spread.shape == (2,)
 

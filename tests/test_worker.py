@@ -54,7 +54,8 @@ def test_a_due_round_waits_for_one_fill_at_most():
 def test_fills_grow_while_annotators_take_all_of_them():
     assert [next_fill(16, in_a_row) for in_a_row in range(5)] == [2, 4, 8, 16, 16]
     assert [next_fill(3, in_a_row) for in_a_row in range(3)] == [2, 3, 3]
-    assert next_fill(16, 10_000) == 16
+    assert [next_fill(1000, in_a_row) for in_a_row in (2, 3, 4, 10_000)] == [8, 16, 16, 16]
+    assert next_fill(-1, 3) == 1  # not all prompts but one
 
 
 def test_a_policy_with_nothing_to_choose_between_is_left_alone_ever_longer():
