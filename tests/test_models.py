@@ -141,6 +141,7 @@ def mpt():
 
 @pytest.mark.parametrize("kind", ["opt", "lfm2", "mpt"])
 def test_a_model_that_cannot_read_such_a_row_gets_one_response_a_row(tiny_model, tmp_path, monkeypatch, kind):
+    torch.manual_seed(0)
     if kind == "opt":  # with positions of its own
         forward = OPTForCausalLM.forward
         monkeypatch.setattr(
