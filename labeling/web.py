@@ -55,7 +55,9 @@ def create_app(store: Store, *, hosts: Collection[str] | None = None, port: int 
     for path, blocks in pages.items():
         blocks.state_session_capacity = SESSIONS
         gr.mount_gradio_app(app, blocks, path=path, server_port=port, **theme.page_options())
-        blocks._queue.sleep_when_free = SECONDS_BETWEEN_LOOKS
+        queue = getattr(blocks, "_queue", None)  # Gradio's own: another version may have none
+        if queue is not None:  # an empty one is false
+            queue.sleep_when_free = SECONDS_BETWEEN_LOOKS
 
     # The last added is the outermost. CORS with nobody allowed: without it Gradio would allow everybody.
     app.add_middleware(CORSMiddleware, allow_origins=[])

@@ -348,9 +348,9 @@ def test_progress_and_programs(site, visit):
     saved(page)
     expect(page.locator(".pr-mine")).to_have_text("You: 1 today, 1 in all")
     expect(page.locator(".pr-total")).to_contain_text(f"{total + 1} rankings")
-    expect(page.locator(".pr-until")).to_contain_text(
-        f"{site.store.status()['until_next_round']} more ranking"
-    )
+    left = site.store.status()["until_next_round"]  # other tests rank here too, so it may be none
+    expected = f"{left} more ranking" if left else "enough rankings"
+    expect(page.locator(".pr-until")).to_contain_text(expected)
 
 
 @pytest.mark.parametrize("width", [390, 320])
