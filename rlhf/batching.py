@@ -172,20 +172,22 @@ def pack(lengths: Sequence[int], room: int) -> list[list[int]]:
     return rows
 
 
-def pack_evenly(lengths: Sequence[int], width: int) -> list[list[int]] | None:
+def pack_evenly(lengths: Sequence[int], width: int, most: int) -> list[list[int]] | None:
     """Indices in rows that even shapes make little larger: as many as a power of two, about `width` long.
 
-    None if they would be more than a quarter larger. Rows twice as long take a quarter more time for the same
-    tokens, as all of them are seen from each.
+    None if they would be more than a quarter larger, or longer than `most`. Rows twice as long take a quarter
+    more time for the same tokens, as all of them are seen from each.
     """
-    total, longest, found = sum(lengths), max(lengths), []
+    total, found = sum(lengths), []
     least = 1 << max(0, (total // width).bit_length() - 1)
     for count in (least, 2 * least):
-        own = -(-max(longest, -(-total // count)) // EVEN) * EVEN
-        while own <= max(longest, 2 * width) and len(rows := pack(lengths, own)) > count:
-            own += EVEN
-        if len(rows) <= count and count * own <= 1.25 * total + EVEN * count:
-            found.append((count * own * (own + 3 * width), rows))
+        shortest = -(-max(*lengths, -(-total // count)) // EVEN) * EVEN
+        for own in range(shortest, most + 1, EVEN):
+            rows = pack(lengths, own)
+            if len(rows) <= count:
+                if count * own <= 1.25 * total + EVEN * count:
+                    found.append((count * own * (own + 3 * width), rows))
+                break
     return min(found)[1] if found else None
 
 

@@ -217,10 +217,9 @@ class Family:
     def _in_even_shapes(self, rows: list[list[int]], lengths: Sequence[int]) -> Iterator[list[list[int]]]:
         """The rows of a batch, packed anew or cut so that even shapes make them little larger."""
         trees = [tree for row in rows for tree in row]
-        packed = None
-        if max(lengths[tree] for tree in trees) <= self.longest_tree:
-            packed = pack_evenly([lengths[tree] for tree in trees], ROW)
-        if packed:
+        most = min(2 * ROW, self.longest_tree)
+        width = min(ROW, self.token_budget, most or ROW)
+        if packed := pack_evenly([lengths[tree] for tree in trees], width, most):
             yield [[trees[i] for i in row] for row in packed]
         else:
             yield from map(list, in_powers_of_two(rows))

@@ -113,7 +113,7 @@ def test_rows_packed_evenly_are_a_power_of_two_and_little_padding():
     draw = random.Random(0)
     for count in (1, 2, 3, 7, 16, 20, 40):
         lengths = [draw.randint(25, 70) for _ in range(count)]
-        rows = pack_evenly(lengths, 128)
+        rows = pack_evenly(lengths, 128, 256)
         if rows is None:  # few cannot always be cut well
             assert count < 4
             continue
@@ -122,7 +122,9 @@ def test_rows_packed_evenly_are_a_power_of_two_and_little_padding():
         padded = (1 << (len(rows) - 1).bit_length()) * width
         assert padded <= 1.25 * sum(lengths) + EVEN * len(rows)
         assert width <= 256
-    assert pack_evenly([160] * 11, 128) is None  # neither 8 rows nor 16
+    assert pack_evenly([160] * 11, 128, 256) is None  # neither 8 rows nor 16
+    assert pack_evenly([40] * 4, 128, 256) is not None
+    assert pack_evenly([40] * 4, 128, 39) is None  # a model may have no more positions
 
 
 @pytest.mark.parametrize(
