@@ -27,6 +27,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from rlhf import bf16_layers
 from rlhf.batching import Padded, by_length, in_powers_of_two, pack, pack_evenly, plant, trees_of
 from rlhf.config import STARTER, ModelError
 from rlhf.decoding import continues
@@ -162,9 +163,7 @@ class Family:
         self.device, self.bf16 = device, bf16
         self.even = bf16 and device.type == "cpu"  # there a product of a new shape is slow to set up
         if self.even:
-            # torch's fused attention is slow backwards in bf16 on a CPU: forward and backward of 32 x 32
-            # tokens through the starter took 70 ms with it, 52 ms so (two cores with AMX)
-            reference.set_attn_implementation("eager")
+            bf16_layers.quicken(reference)
         self.hidden_size = reference.config.get_text_config().hidden_size
         self.output_size = reference.get_output_embeddings().weight.shape[1]  # OPT-350M projects into fewer
         self.packs = device.type == "cpu"
