@@ -42,13 +42,28 @@ def worker_command(run_dir: Path, config: dict[str, Any]) -> list[str]:
 # 213 ms; had they slept at once, 102 and 121 ms.
 SPINS = "10000"
 
+# What torch frees, glibc keeps, and asks for in huge pages. By default much of it goes back to the system,
+# and each page of it is cleared anew a moment later: forward and backward of 64 responses through a Llama of
+# 5.9M parameters in bf16 took 334 to 350 ms, with this 291 to 296; the memory at most was the same (medians
+# of 15, three runs in turn, two cores). Between rounds the worker gives it back (`rlhf/memory.py`).
+ALLOCATOR = {"hugetlb": 1, "mmap_threshold": 1 << 30, "trim_threshold": 1 << 34}  # bytes
+
+
+def for_torch() -> dict[str, str]:
+    """Our environment, with what makes torch faster on a CPU where nobody has said otherwise."""
+    ours = {}
+    if "OMP_WAIT_POLICY" not in os.environ:
+        ours["GOMP_SPINCOUNT"] = SPINS
+    if not any(name.startswith("MALLOC_") for name in os.environ):  # the tunables' older names
+        ours["GLIBC_TUNABLES"] = ":".join(f"glibc.malloc.{name}={value}" for name, value in ALLOCATOR.items())
+    return ours | os.environ
+
 
 def child_environment() -> dict[str, str]:
     """Ours, so that `-m` finds the packages without an installation, and with nothing that phones home."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    waiting = {} if "OMP_WAIT_POLICY" in os.environ else {"GOMP_SPINCOUNT": SPINS}
     ours = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    return waiting | os.environ | ours
+    return for_torch() | ours
 
 
 def next_wait(last: float, ran: float) -> float:

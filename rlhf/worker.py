@@ -32,6 +32,7 @@ from rlhf.config import WorkerConfig
 from rlhf.drafts import draw_drafts
 from rlhf.generate import SamplingConfig
 from rlhf.kept_round import KeptRound, forget
+from rlhf.memory import give_back
 from rlhf.models import ModelError, load_family, resolve
 from rlhf.ppo import PPOConfig
 from rlhf.prompts import load_prompts, prompt_limit
@@ -287,6 +288,7 @@ class Worker:
         forget(self.run_dir / ROUND)  # it has ended
         if not self.viewer.scores_ready:  # a round that ended early leaves a half-trained reward model
             self._load_scores()
+        give_back()
         if self.stop_asked is not None:
             self.store.finish_command(self.stop_asked, f"round {round_.id} ended")
             self.stop_asked = None

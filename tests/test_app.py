@@ -383,7 +383,10 @@ CHILDREN = {
     "refuses": "print('There is no such model.', file=sys.stderr); sys.exit(2)",
     "says nothing": "os._exit(3)",
     "is told to refuse": "print('at work', flush=True); sys.stdin.read(6); print('Disk gone.'); sys.exit(2)",
-    "waits as it is told": "print('at work', os.environ.get('GOMP_SPINCOUNT'), flush=True); sys.stdin.read()",
+    "is told how": (
+        "asked = map(os.environ.get, ('GOMP_SPINCOUNT', 'GLIBC_TUNABLES')); "
+        "print('at work', *asked, flush=True); sys.stdin.read()"
+    ),
     "refuses the second time": (
         "again = os.path.exists('@'); open('@', 'w').close(); "
         "print('at work', flush=True); again or sys.stdin.read(6); print('No GPU.'); sys.exit(2)"
@@ -445,17 +448,30 @@ def test_a_worker_that_is_killed_is_started_again(supervise, store):
     assert not alive(second)
 
 
-@pytest.mark.parametrize(
-    ("asked", "spins"), [({}, SPINS), ({"OMP_WAIT_POLICY": "active"}, "None"), ({"GOMP_SPINCOUNT": "7"}, "7")]
-)
-def test_its_threads_do_not_wait_wide_awake_unless_they_are_told_to(supervise, monkeypatch, asked, spins):
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+OURS = f"{SPINS} glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:"
+AS_ASKED = {
+    "nothing": ({}, OURS),
+    "to wait awake": ({"OMP_WAIT_POLICY": "active"}, OURS.replace(SPINS, "None")),
+    "another wait": ({"GOMP_SPINCOUNT": "7"}, OURS.replace(SPINS, "7")),
+    "another allocation": (
+        {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=9"},
+        f"{SPINS} glibc.malloc.tcache_count=9\n",
+    ),
+    "that by its older name": ({"MALLOC_TRIM_THRESHOLD_": "100000"}, f"{SPINS} None\n"),
+}
+
+
+@pytest.mark.parametrize(("asked", "told"), AS_ASKED.values(), ids=AS_ASKED)
+def test_how_its_threads_wait_and_what_memory_it_keeps_is_ours_to_say_unless_somebody_has(
+    supervise, monkeypatch, asked, told
+):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_"):
         monkeypatch.delenv(name, raising=False)
     for name, value in asked.items():
         monkeypatch.setenv(name, value)
-    supervisor = supervise("waits as it is told")
+    supervisor = supervise("is told how")
     at_work(supervisor)
-    assert f"at work {spins}\n" in supervisor.log_path.read_text()
+    assert f"at work {told}" in supervisor.log_path.read_text()
 
 
 def test_why_it_ended_is_on_the_page_while_it_waits(supervise, store):
