@@ -32,7 +32,7 @@ from data.scorers import load_scorer
 Scorer = Callable[[str, str], float]
 
 TRAINING = ("reward_model", "ppo", "publishing")
-FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0  # seconds between two questions while there is no task
+FIRST_WAIT, LONGEST_WAIT = 0.1, 0.5  # seconds between two questions, of all together, while there is no task
 RETRIES = 6  # of one request whose connection broke, about 6 s in all: the time a restart takes
 
 
@@ -194,6 +194,7 @@ class _Run:
     def __init__(self, config: SimulateConfig, score: Scorer, echo: Callable, stop: threading.Event) -> None:
         self.config, self.score, self.echo, self.stop = config, score, echo, stop
         self.lock = threading.Lock()
+        self.turn, self.wait = threading.Lock(), FIRST_WAIT  # whose turn it is to ask for a task, and when
         self.begun = time.monotonic()
         self.promised = 0  # rankings that are stored, or that an annotator is about to send
         self.error: str | None = None
@@ -234,21 +235,27 @@ class _Run:
         it may hold the very task that one of them is waiting for.
         """
         reply = self.ask(client, "/api/task")
-        wait, waited_since = FIRST_WAIT, time.monotonic()
+        waited_since = time.monotonic()
         while not self.finished():
             ready = reply["task"] is not None and not (self.config.wait_for_rounds and _round_is_due(reply))
             if ready and self.promise():
+                self.wait = FIRST_WAIT
                 reply = self.rank(client, name, rng, reply["task"])
-                wait, waited_since = FIRST_WAIT, time.monotonic()
-                continue
-            if not ready and time.monotonic() - waited_since > self.config.patience:
+                waited_since = time.monotonic()
+            elif ready:  # the others have promised what is still wanted
+                self.stop.wait(FIRST_WAIT)
+            elif time.monotonic() - waited_since > self.config.patience:
                 self.give_up(reply)
-            elif not ready:
+            else:
                 self.say(f"waiting for a task, worker: {_worker(reply, 'state')} {_worker(reply, 'detail')}")
-            self.stop.wait(wait)
-            if not ready:
-                wait = min(wait * 1.5, LONGEST_WAIT)
-                reply = reply if self.finished() else self.ask(client, "/api/task")
+                reply = self.in_turn(client, reply)
+
+    def in_turn(self, client: httpx.Client, reply: dict) -> dict:
+        """Wait, and ask again. One at a time: many annotators together ask no more often than one alone."""
+        with self.turn:
+            self.stop.wait(self.wait)
+            self.wait = min(self.wait * 1.5, LONGEST_WAIT)
+            return reply if self.finished() else self.ask(client, "/api/task")
 
     def rank(self, client: httpx.Client, name: str, rng: random.Random, task: dict) -> dict:
         """Score one task's responses and send the ranks; return the reply with the next task."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from rlhf import checkpoint
-from rlhf.generate import SamplingConfig, decode, decode_text, encode_prompt, longest_prompt
+from rlhf.generate import SamplingConfig, Step, decode, decode_text, encode_prompt, longest_prompt
 from rlhf.models import (
     Family,
     ModelError,
@@ -23,7 +23,6 @@ from rlhf.reward_model import RewardModel
 BASE = -1  # the version number of the model before SFT
 UNPUBLISHED = -2  # of the policy that the last round trained and rejected
 EVERY = 0.12  # seconds between two writes of growing text
-Growing = Iterator[tuple[str, bool]]  # the text so far, and whether the model has ended it
 
 
 class Viewer:
@@ -52,7 +51,7 @@ class Viewer:
     def answer(
         self, waiting: Sequence[dict], published: int, known: Collection[int], write: Callable[..., None]
     ) -> None:
-        """Answer all samples, one token of each in turn. `write(id, text=, score=, state=, error=)`.
+        """Answer all samples, one token of each policy's in turn. `write(id, text=, score=, state=, error=)`.
 
         known: the versions there are. What was begun is 'running' from its first token on, so that a
         restart knows what a worker died over.
@@ -65,52 +64,84 @@ class Viewer:
         self._stream([s for s in waiting if s["policy_version"] not in done], published, known, write)
 
     def _stream(self, samples, published, known, write) -> None:
-        running: list[tuple[dict, Growing]] = []
-        grown: dict[int, tuple[str, bool]] = {}
+        by_policy: dict[int, list[dict]] = {}
         for sample in samples:
             write(sample["id"], text="", state="running")
-            try:
-                running.append((sample, self._words(sample, published, known)))
-            except Exception as error:
-                write(sample["id"], state="failed", error=_sentence(error))
+            by_policy.setdefault(sample["policy_version"], []).append(sample)
+        running: list[_Writing] = []
+        for together in by_policy.values():
+            running += self._begin(together, published, known, write)
         written = 0.0
         while running:
-            for entry in list(running):
-                sample, words = entry
-                text, ended = grown.get(sample["id"], ("", False))
+            for writing in list(running):
                 try:
-                    longer = next(words, None)
-                    score = self._score(sample, text, ended) if longer is None else None
+                    if writing.go_on():
+                        continue
+                    self._end(writing, write)
                 except Exception as error:
-                    running.remove(entry)
-                    write(sample["id"], text=text, state="failed", error=_sentence(error))
-                    continue
-                if longer is not None:
-                    grown[sample["id"]] = longer
-                    continue
-                running.remove(entry)
-                write(sample["id"], text=text, score=score, state="done")
+                    if len(writing.samples) == 1:
+                        text, sentence = writing.texts()[0], _sentence(error)
+                        write(writing.samples[0]["id"], text=text, state="failed", error=sentence)
+                    else:  # one of them may be what it died of
+                        for sample in writing.samples:
+                            running += self._begin([sample], published, known, write)
+                running.remove(writing)
             if time.monotonic() - written > EVERY:
-                for sample, _ in running:
-                    text, _ = grown.get(sample["id"], ("", False))
-                    write(sample["id"], text=text, state="running")
+                for writing in running:
+                    for sample, text in zip(writing.samples, writing.texts(), strict=True):
+                        write(sample["id"], text=text, state="running")
                 written = time.monotonic()
 
-    def _score(self, sample: dict, text: str, ended: bool) -> float | None:
-        if not (self.scores_ready and text.strip()):
-            return None
-        return float(self.reward_model.score_texts([sample["prompt"]], [text], [ended])[0])
-
-    def _words(self, sample: dict, published: int, known: Collection[int]) -> Growing:
-        """The growing text of one sample."""
+    def _begin(self, samples: list[dict], published: int, known: Collection[int], write) -> list["_Writing"]:
+        """What writes these samples of one policy together; nothing where none can be begun."""
+        able, ids = [], []
+        for sample in samples:
+            try:
+                tokenizer, model, role = self._parts(sample["policy_version"], published, known)
+                ids.append(self._encode(tokenizer, model, sample["prompt"]))
+                able.append(sample)
+            except Exception as error:
+                write(sample["id"], state="failed", error=_sentence(error))
+        if not able:
+            return []
         self._draws += 1
         generator = torch.Generator(device=self.family.device).manual_seed(self._draws)
-        if sample["policy_version"] == BASE:
-            return self._base_words(sample["prompt"], generator)
-        role = self._role(sample["policy_version"], published, known)
-        with self.family.use("reference") as model:
-            ids = self._encode(self.family.tokenizer, model, sample["prompt"])
-        return self._role_words(role, ids, generator)
+        pad_id = pad_id_of(tokenizer)
+        eos_ids = self.family.eos_ids if role else eos_ids_of(tokenizer, model)
+        steps = decode(model, ids, self.sampling, pad_id=pad_id, eos_ids=eos_ids, generator=generator)
+        return [_Writing(able, self._in_role(role, steps) if role else steps, tokenizer, eos_ids)]
+
+    def _in_role(self, role: str, steps: Iterator[Step]) -> Iterator[Step]:
+        """Other roles stream in between: switch back before every token."""
+        while True:
+            with self.family.use(role, sampling=True):
+                step = next(steps, None)
+            if step is None:
+                return
+            yield step
+
+    def _end(self, writing: "_Writing", write) -> None:
+        texts, ended = writing.texts(), writing.ended()
+        said = [i for i, text in enumerate(texts) if text.strip()] if self.scores_ready else []
+        scores: list[float | None] = [None] * len(texts)
+        if said:
+            asked = (
+                [writing.samples[i]["prompt"] for i in said],
+                [texts[i] for i in said],
+                [ended[i] for i in said],
+            )
+            for i, score in zip(said, self.reward_model.score_texts(*asked), strict=True):
+                scores[i] = float(score)
+        for sample, text, score in zip(writing.samples, texts, scores, strict=True):
+            write(sample["id"], text=text, score=score, state="done")
+
+    def _parts(self, version: int, published: int, known: Collection[int]):
+        """-> tokenizer, model and role of a policy; the base model has none."""
+        if version == BASE:
+            return *self._base(), None
+        role = self._role(version, published, known)
+        with self.family.use(role) as model:
+            return self.family.tokenizer, model, role
 
     def _encode(self, tokenizer, model, prompt: str) -> list[int]:
         """Token ids of a prompt that leaves the model room to answer. Raises ModelError."""
@@ -138,33 +169,38 @@ class Viewer:
             self._in_viewer = version
         return "viewer"
 
-    def _role_words(self, role: str, ids: list[int], generator: torch.Generator) -> Growing:
-        family = self.family
-        tokens: list[int] = []
-        with family.use(role) as model:
-            steps = decode(
-                model, [ids], self.sampling, pad_id=family.pad_id, eos_ids=family.eos_ids, generator=generator
-            )
-        while True:
-            with family.use(
-                role, sampling=True
-            ):  # other roles stream in between: switch back before every token
-                step = next(steps, None)
-            if step is None:
-                return
-            tokens += step.tokens
-            yield decode_text(family.tokenizer, tokens), tokens[-1] in family.eos_ids
-
-    def _base_words(self, prompt: str, generator: torch.Generator) -> Growing:
+    def _base(self):
         if not self.base:
             raise ModelError("This run has no base model beside the SFT model; give one with --base-model.")
         if self._base_parts is None:
             device = self.family.device
             model = load_causal_lm(self.base, device, frozen_dtype(device, self.family.bf16))
             self._base_parts = load_tokenizer(self.base), model
-        tokenizer, model = self._base_parts
-        ids = self._encode(tokenizer, model, prompt)
-        return _plain_words(tokenizer, model, ids, self.sampling, generator)
+        return self._base_parts
+
+
+class _Writing:
+    """Samples of one policy, and how far they are."""
+
+    def __init__(self, samples: list[dict], steps: Iterator[Step], tokenizer, eos_ids: set[int]):
+        self.samples, self.steps, self.tokenizer, self.eos_ids = samples, steps, tokenizer, eos_ids
+        self.tokens: list[list[int]] = [[] for _ in samples]
+
+    def go_on(self) -> bool:
+        """One token of each; False: there are no more."""
+        step = next(self.steps, None)
+        if step is None:
+            return False
+        for row, token in zip(step.rows, step.tokens, strict=True):
+            self.tokens[row].append(token)
+        return True
+
+    def texts(self) -> list[str]:
+        return [decode_text(self.tokenizer, tokens) for tokens in self.tokens]
+
+    def ended(self) -> list[bool]:
+        """Whether the model itself has ended each."""
+        return [bool(tokens) and tokens[-1] in self.eos_ids for tokens in self.tokens]
 
 
 def _sentence(error: Exception) -> str:
@@ -174,13 +210,3 @@ def _sentence(error: Exception) -> str:
     traceback.print_exception(error)
     first = (str(error).splitlines() or [""])[0]
     return f"This could not be written ({type(error).__name__}: {first[:200]})."
-
-
-def _plain_words(tokenizer, model, ids, sampling, generator) -> Growing:
-    tokens: list[int] = []
-    eos_ids = eos_ids_of(tokenizer, model)
-    for step in decode(
-        model, [ids], sampling, pad_id=pad_id_of(tokenizer), eos_ids=eos_ids, generator=generator
-    ):
-        tokens += step.tokens
-        yield decode_text(tokenizer, tokens), tokens[-1] in eos_ids

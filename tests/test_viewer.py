@@ -63,6 +63,31 @@ def test_every_kind_of_policy_answers_and_is_scored(answer, family):
     assert all(states[0] == "running" for states in page.states.values())
 
 
+def test_those_of_one_policy_are_written_together_and_each_as_it_is(answer, monkeypatch):
+    together, scored = [], []
+    real, score = viewer.decode, answer.viewer.reward_model.score_texts
+
+    def decode(model, prompts, *arguments, **options):
+        together.append(len(prompts))
+        yield from real(model, prompts, *arguments, **options)
+
+    def score_texts(prompts, responses, finished):
+        scored.append(list(zip(prompts, responses, finished, strict=True)))
+        return score(prompts, responses, finished)
+
+    monkeypatch.setattr(viewer, "decode", decode)
+    monkeypatch.setattr(answer.viewer.reward_model, "score_texts", score_texts)
+    asked = [("hello", 0), ("good day to you", 0), ("hello", 1), ("hi", 0)]
+    page = answer(*asked)
+    assert together == [3, 1]
+    assert len({page.samples[i]["text"] for i in range(4)}) == 4
+    for i, (prompt, _) in enumerate(asked):
+        assert page.samples[i]["state"] == "done"
+        (found,) = [s for part in scored for s in part if s[:2] == (prompt, page.samples[i]["text"])]
+        wanted = float(score(*([value] for value in found))[0])
+        assert page.samples[i]["score"] == pytest.approx(wanted, abs=1e-5)
+
+
 def test_what_a_sample_dies_of_while_it_is_written_ends_that_sample_only(answer, monkeypatch):
     real = viewer.decode
 

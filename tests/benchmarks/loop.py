@@ -34,11 +34,14 @@ def run(arguments: argparse.Namespace, seed: int, run_dir: Path) -> dict:
     options = ["--port", str(port), "--run-dir", str(run_dir), "--seed", str(seed), *arguments.server]
     server = subprocess.Popen([*APP, *options], cwd=ROOT)
     try:
-        status = wait(url, lambda status: status["policy_version"] is not None, 120)
-        first = time.monotonic() - begun
+        wait(url, lambda status: True, 120)
         options = ["--url", url, "--wait-for-rounds", "--rankings", str(arguments.rankings)]
         options += ["--scorer", arguments.scorer, "--noise", str(arguments.noise), "--seed", str(seed)]
-        subprocess.run([*APP, "simulate", *options], cwd=ROOT, check=True)
+        programs = subprocess.Popen([*APP, "simulate", *options], cwd=ROOT)  # when `--simulate` starts them
+        wait(url, lambda status: status["policy_version"] is not None, 120)
+        first = time.monotonic() - begun
+        if programs.wait():
+            raise SystemExit("The programs that rank have failed.")
         status = wait(url, at_rest, 1800)
         seconds = time.monotonic() - begun
         stolen = stolen_seconds() - stolen
@@ -92,7 +95,7 @@ def wait(url: str, ready, seconds: float) -> dict:
                 return status
         except httpx.HTTPError:
             pass
-        time.sleep(0.5)
+        time.sleep(0.2)
     raise SystemExit(f"{url} was not ready within {seconds:g} s.")
 
 
