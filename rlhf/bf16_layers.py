@@ -50,7 +50,9 @@ def attend(
         key, value = (
             x.to(dtype).repeat_interleave(heads // x.shape[1], 1).flatten(0, 1) for x in (key, value)
         )
-        added = query.new_zeros(1, 1, 1) if attention_mask is None else attention_mask.to(dtype)
+        added = query.new_zeros(1, 1, 1, 1) if attention_mask is None else attention_mask
+        # A row that sees nothing must not become NaN: float32's least number is -inf in bf16.
+        added = added.clamp(min=torch.finfo(dtype).min).to(dtype)
         added = added.expand(rows, heads, length, key.shape[1]).flatten(0, 1)
         weights = torch.baddbmm(added, query, key.transpose(1, 2)).softmax(-1)
         weights = F.dropout(weights, dropout, module.training)

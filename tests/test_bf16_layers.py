@@ -100,6 +100,20 @@ def test_attention_is_llamas_with_and_without_a_mask():
         assert torch.allclose(attend(module, query, key, value, added, 0.3)[0], wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize("build", ALIKE.values(), ids=ALIKE)
+def test_tokens_that_see_nothing_harm_nobody(build):
+    _, quick = pair(build)
+    ids = torch.tensor([[0, 0, 0, 5, 6], [1, 2, 3, 4, 5]])
+    mask = torch.tensor([[0, 0, 0, 1, 1], [1, 1, 1, 1, 1]])
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        found = quick(
+            input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)
+        ).logits
+        alone = quick(input_ids=ids[:1, 3:]).logits
+    assert torch.isfinite(found).all()
+    assert torch.allclose(found[0, 3:].float(), alone[0].float(), atol=0.1)
+
+
 def test_only_norms_like_llamas_within_the_layers_are_replaced():
     assert len(quick_norms(pair(ALIKE["llama"])[1])) == 4  # two a layer; the last norm is read as float32
     assert not quick_norms(pair(ALIKE["gemma, with norms of its own"])[1])
