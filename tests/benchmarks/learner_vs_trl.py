@@ -30,6 +30,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tests.benchmarks.apart import run_apart
@@ -98,16 +99,16 @@ def planted_reward_model(family, planted: dict):
     """A RewardModel that pays what is planted, all of it at the end; its states are the starter's."""
     import torch
 
-    from rlhf.reward_model import Assessment, RewardModel
+    from rlhf.reward_model import RewardModel
     from tests.benchmarks.planted import Planted
 
     pay = Planted(family.tokenizer, **planted)
 
     class PlantedRewardModel(RewardModel):
         def assess(self, prompts, responses, ref_logprobs=None, *, with_states=False):
-            states = super().assess(prompts, responses, ref_logprobs, with_states=with_states)
+            found = super().assess(prompts, responses, ref_logprobs, with_states=with_states)
             paid = torch.tensor([pay(p, r) for p, r in zip(prompts, responses, strict=True)])
-            return Assessment(paid, torch.zeros_like(states.early), states.states)
+            return replace(found, scores=paid, early=torch.zeros_like(found.early))
 
     model = PlantedRewardModel(family)
     model.reset(0)
