@@ -26,9 +26,10 @@ def draw_drafts(
     reference_responses: int,
     sampling: SamplingConfig,
     seed: int,
+    role: str = "published",
 ) -> list[list[Draft]]:
     """Up to `responses` different ones to each prompt: `reference_responses` of the reference, the rest of
-    the published policy; fewer when the two have no more to say.
+    `role`; fewer when the two have no more to say.
 
     Why the reference's: the better a policy, the more alike are its responses, and the less is there to
     learn from ranking them. What it has given up altogether would never be seen again, and the next reward
@@ -38,7 +39,7 @@ def draw_drafts(
     did not help: .689 against .750, seed 10.
     """
     generator = torch.Generator(device=family.device).manual_seed(seed)
-    own = _draw(family, "published", prompts, responses - reference_responses, sampling, generator)
+    own = _draw(family, role, prompts, responses - reference_responses, sampling, generator)
     if not reference_responses:
         return own
     taken = [{d.text.strip() for d in drafts} for drafts in own]

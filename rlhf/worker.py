@@ -26,10 +26,10 @@ from pathlib import Path
 import torch
 
 from data.preferences import RankedResponses
-from labeling.store import KEEP, NewPolicy, NewResponse, Store, StoreError, open_store
+from labeling.store import KEEP, NewPolicy, NewResponse, Prompt, Store, StoreError, open_store
 from rlhf import checkpoint
 from rlhf.config import WorkerConfig
-from rlhf.drafts import draw_drafts
+from rlhf.drafts import Draft, draw_drafts
 from rlhf.generate import SamplingConfig
 from rlhf.kept_round import KeptRound, forget
 from rlhf.memory import give_back
@@ -236,29 +236,37 @@ class Worker:
         self.fills += 1
         if not self.in_round:
             self.beat("generating", f"writing responses of policy {self.version}")
-        prompts = self.store.next_prompts(count, self.version, self.config.seed)
-        # with a count that grows: a prompt that comes round again gets other responses
-        seed = hash((self.config.seed, self.version, self.store.prompts_used())) & 0x7FFFFFFF
-        texts = [p.text for p in prompts]
-        beside = min(self.config.reference_responses, self.config.responses // 2) if self.version else 0
-        drafts = draw_drafts(self.family, texts, self.config.responses, beside, self.sampling, seed)
-        settings, made = {**vars(self.sampling), "seed": seed}, 0
-        written_by = {"reference": 0, "published": self.version}
-        for number, (prompt, found) in enumerate(zip(prompts, drafts, strict=True)):
-            if len(found) < 2:  # nothing to choose between
-                self.store.pass_over(prompt.id, self.version)
-                continue
-            responses = [
-                NewResponse(d.text, d.tokens, d.finished, settings, written_by[d.role]) for d in found
-            ]
-            self.store.add_task(prompt.id, self.version, responses, seed=seed + number)
-            made += 1
-        if self.store.claimable_tasks(self.version) >= least_tasks(self.config.open_tasks):
-            self.store.retire_tasks(other_than=self.version)
+        made = self._add_tasks(self.version, *self._draw(count, self.version, "published"))
         self.rest = next_rest(self.rest, made)
         self.rest_until = time.monotonic() + self.rest
         if not self.in_round:
             self.well("generating", self.detail[1])
+        return made
+
+    def _draw(self, count: int, version: int, role: str) -> tuple[list[Prompt], list[list[Draft]], int]:
+        """Prompts, what this policy says to them, and the seed."""
+        prompts = self.store.next_prompts(count, version, self.config.seed)
+        # with a count that grows: a prompt that comes round again gets other responses
+        seed = hash((self.config.seed, version, self.store.prompts_used())) & 0x7FFFFFFF
+        beside = min(self.config.reference_responses, self.config.responses // 2) if version else 0
+        texts, wanted = [p.text for p in prompts], self.config.responses
+        return prompts, draw_drafts(self.family, texts, wanted, beside, self.sampling, seed, role), seed
+
+    def _add_tasks(self, version: int, prompts: list[Prompt], drafts: list[list[Draft]], seed: int) -> int:
+        """Tasks to judge this policy by; once there are enough, those of others go. Returns how many."""
+        settings, made = {**vars(self.sampling), "seed": seed}, 0
+        for number, (prompt, found) in enumerate(zip(prompts, drafts, strict=True)):
+            if len(found) < 2:  # nothing to choose between
+                self.store.pass_over(prompt.id, version)
+                continue
+            responses = [
+                NewResponse(d.text, d.tokens, d.finished, settings, 0 if d.role == "reference" else version)
+                for d in found
+            ]
+            self.store.add_task(prompt.id, version, responses, seed=seed + number)
+            made += 1
+        if self.store.claimable_tasks(version) >= least_tasks(self.config.open_tasks):
+            self.store.retire_tasks(other_than=version)
         return made
 
     # -- rounds ----------------------------------------------------------------------------------------
@@ -376,8 +384,11 @@ class Worker:
         folder = checkpoint.write_policy(self.run_dir, version, write)
         path = str(folder.relative_to(self.run_dir))
         policy = NewPolicy(version, path, self.config.model, outcome.summary)
+        # Its first tasks come with it: else whoever is fast goes on ranking what the last one has said.
+        tasks = self._draw(least_tasks(self.config.open_tasks), version, "policy")
         with self.store.write():  # all or nothing: a kill in between would leave the round without samples
             self._end(round_, "published", outcome.reason, outcome.summary, policy)
+            self._add_tasks(version, *tasks)
             self._ask_for_samples(round_, version)
         self.family.copy("policy", "published")
         self.version, self.rest_until = version, 0.0

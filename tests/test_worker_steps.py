@@ -171,9 +171,9 @@ def test_a_policy_with_one_answer_to_everything_does_not_spin_or_keep_a_round_fr
 def test_old_tasks_stay_until_new_ones_are_really_there(start, monkeypatch):
     worker = start(open_tasks=2)
     fill_up(worker)
-    publish(worker)
     with monkeypatch.context() as nothing:
         nothing.setattr(module, "draw_drafts", lambda _family, prompts, *_: [[] for _ in prompts])
+        publish(worker)
         for _ in range(3):
             worker.fill()
     assert worker.store.open_tasks(0) == 2
@@ -332,6 +332,28 @@ def test_a_round_is_published_with_its_samples_or_not_at_all(start, monkeypatch)
     worker = start()
     publish(worker)
     assert {s["policy_version"] for s in worker.store.samples("round-1")} == {0, 1}
+
+
+def test_a_policy_is_published_with_its_first_tasks(start, monkeypatch):
+    """Else whoever is fast would go on ranking what the last one has said."""
+    worker = start(open_tasks=4)
+    fill_up(worker)
+    looking, other = (worker.store.add_person(name, name, "human").id for name in ("looking", "other"))
+    seen, roles, draw = worker.store.claim_task(looking), [], module.draw_drafts
+
+    def draw_drafts(*arguments):
+        roles.append(arguments[-1])
+        return draw(*arguments)
+
+    monkeypatch.setattr(module, "draw_drafts", draw_drafts)
+    publish(worker)
+    assert (worker.store.open_tasks(0), worker.store.open_tasks(1)) == (1, 2)
+    assert worker.store.claim_task(looking).id == seen.id  # on somebody's screen it stays
+    assert worker.store.claim_task(other).policy_version == 1
+    versions = worker.store.rows("select distinct policy_version as version from responses order by 1")
+    assert [row["version"] for row in versions] == [0, 1]
+    worker.fill()
+    assert roles == ["policy", "published"]  # before it is published, and after
 
 
 def test_every_setting_of_a_round_is_on_record(start, monkeypatch):
