@@ -194,7 +194,9 @@ class _Run:
     def __init__(self, config: SimulateConfig, score: Scorer, echo: Callable, stop: threading.Event) -> None:
         self.config, self.score, self.echo, self.stop = config, score, echo, stop
         self.lock = threading.Lock()
-        self.turn, self.wait = threading.Lock(), FIRST_WAIT  # whose turn it is to ask for a task, and when
+        self.turns, self.ticket, self.serving = threading.Condition(), 0, 0  # who asks for a task next,
+        self.wait = FIRST_WAIT  # and when
+        self.last_task = time.monotonic()  # when anybody had one to rank
         self.begun = time.monotonic()
         self.promised = 0  # rankings that are stored, or that an annotator is about to send
         self.error: str | None = None
@@ -235,27 +237,33 @@ class _Run:
         it may hold the very task that one of them is waiting for.
         """
         reply = self.ask(client, "/api/task")
-        waited_since = time.monotonic()
         while not self.finished():
             ready = reply["task"] is not None and not (self.config.wait_for_rounds and _round_is_due(reply))
             if ready and self.promise():
                 self.wait = FIRST_WAIT
                 reply = self.rank(client, name, rng, reply["task"])
-                waited_since = time.monotonic()
+                self.last_task = time.monotonic()
             elif ready:  # the others have promised what is still wanted
                 self.stop.wait(FIRST_WAIT)
-            elif time.monotonic() - waited_since > self.config.patience:
+            elif time.monotonic() - self.last_task > self.config.patience:
                 self.give_up(reply)
             else:
                 self.say(f"waiting for a task, worker: {_worker(reply, 'state')} {_worker(reply, 'detail')}")
                 reply = self.in_turn(client, reply)
 
     def in_turn(self, client: httpx.Client, reply: dict) -> dict:
-        """Wait, and ask again. One at a time: many annotators together ask no more often than one alone."""
-        with self.turn:
+        """Wait, and ask again. One after the other: many annotators ask no more often than one alone."""
+        with self.turns:
+            mine, self.ticket = self.ticket, self.ticket + 1
+            self.turns.wait_for(lambda: self.serving == mine)
+        try:
             self.stop.wait(self.wait)
             self.wait = min(self.wait * 1.5, LONGEST_WAIT)
             return reply if self.finished() else self.ask(client, "/api/task")
+        finally:
+            with self.turns:
+                self.serving += 1
+                self.turns.notify_all()
 
     def rank(self, client: httpx.Client, name: str, rng: random.Random, task: dict) -> dict:
         """Score one task's responses and send the ranks; return the reply with the next task."""

@@ -11,6 +11,7 @@ Attention: Vaswani 2017, section 3.2.1. RMSNorm: Zhang 2019, equation 4.
 """
 
 import inspect
+import re
 import sys
 from functools import partial
 
@@ -22,6 +23,8 @@ from transformers.masking_utils import eager_mask
 from transformers.models.llama import modeling_llama
 
 NAME = "bf16_on_cpu"
+# Some models do otherwise for attentions whose names they know: sparse ones hand others no mask.
+BY_NAME = re.compile(r"_attn_implementation\s*(?:==|!=|in\b|not\b)")
 
 
 def _products_in(x: Tensor) -> torch.dtype:
@@ -93,7 +96,7 @@ def _same(function, other) -> bool:
     """Whether both are written alike: models of transformers are copies of one another, word for word."""
     try:
         return function is not None and inspect.getsource(function) == inspect.getsource(other)
-    except OSError:  # installed without its source
+    except (OSError, TypeError):  # installed without its source
         return False
 
 
@@ -104,7 +107,10 @@ def quicken(model: PreTrainedModel) -> None:
     """
     written = sys.modules[type(model).__module__]
     own = getattr(written, "eager_attention_forward", None)
-    model.set_attn_implementation(NAME if _same(own, modeling_llama.eager_attention_forward) else "eager")
+    alike = _same(own, modeling_llama.eager_attention_forward) and not BY_NAME.search(
+        inspect.getsource(written)
+    )
+    model.set_attn_implementation(NAME if alike else "eager")
     for name, layer in model.named_modules():
         norm = ".layers." in name and type(layer).__name__.endswith("RMSNorm")
         if norm and _same(type(layer).forward, modeling_llama.LlamaRMSNorm.forward):

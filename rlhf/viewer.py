@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 
 from rlhf import checkpoint
+from rlhf.batching import by_length
 from rlhf.generate import SamplingConfig, Step, decode, decode_text, encode_prompt, longest_prompt
+from rlhf.memory import give_back
 from rlhf.models import (
     Family,
     ModelError,
@@ -77,23 +79,26 @@ class Viewer:
                 try:
                     if writing.go_on():
                         continue
-                    self._end(writing, write)
-                except Exception as error:
-                    if len(writing.samples) == 1:
-                        text, sentence = writing.texts()[0], _sentence(error)
-                        write(writing.samples[0]["id"], text=text, state="failed", error=sentence)
-                    else:  # one of them may be what it died of
-                        for sample in writing.samples:
-                            running += self._begin([sample], published, known, write)
+                    error = None
+                except Exception as caught:
+                    error = caught
                 running.remove(writing)
+                if error is None:
+                    self._end(writing, write)
+                elif len(writing.samples) == 1:
+                    _fail(writing.samples[0], error, write, text=writing.texts[0])
+                else:  # one of them may be what it died of
+                    traceback.print_exception(error)
+                    for sample in writing.samples:
+                        running += self._begin([sample], published, known, write)
             if time.monotonic() - written > EVERY:
                 for writing in running:
-                    for sample, text in zip(writing.samples, writing.texts(), strict=True):
+                    for sample, text in zip(writing.samples, writing.texts, strict=True):
                         write(sample["id"], text=text, state="running")
                 written = time.monotonic()
 
     def _begin(self, samples: list[dict], published: int, known: Collection[int], write) -> list["_Writing"]:
-        """What writes these samples of one policy together; nothing where none can be begun."""
+        """What writes these samples of one policy, together as far as there is room; not those that fail."""
         able, ids = [], []
         for sample in samples:
             try:
@@ -101,15 +106,18 @@ class Viewer:
                 ids.append(self._encode(tokenizer, model, sample["prompt"]))
                 able.append(sample)
             except Exception as error:
-                write(sample["id"], state="failed", error=_sentence(error))
-        if not able:
-            return []
-        self._draws += 1
-        generator = torch.Generator(device=self.family.device).manual_seed(self._draws)
-        pad_id = pad_id_of(tokenizer)
-        eos_ids = self.family.eos_ids if role else eos_ids_of(tokenizer, model)
-        steps = decode(model, ids, self.sampling, pad_id=pad_id, eos_ids=eos_ids, generator=generator)
-        return [_Writing(able, self._in_role(role, steps) if role else steps, tokenizer, eos_ids)]
+                _fail(sample, error, write)
+        found = []
+        for batch in by_length([len(own) for own in ids], self.family.token_budget):
+            self._draws += 1
+            generator = torch.Generator(device=self.family.device).manual_seed(self._draws)
+            pad_id = pad_id_of(tokenizer)
+            eos_ids = self.family.eos_ids if role else eos_ids_of(tokenizer, model)
+            prompts = [ids[i] for i in batch]
+            steps = decode(model, prompts, self.sampling, pad_id=pad_id, eos_ids=eos_ids, generator=generator)
+            steps = self._in_role(role, steps) if role else steps
+            found.append(_Writing([able[i] for i in batch], steps, tokenizer, eos_ids))
+        return found
 
     def _in_role(self, role: str, steps: Iterator[Step]) -> Iterator[Step]:
         """Other roles stream in between: switch back before every token."""
@@ -121,19 +129,31 @@ class Viewer:
             yield step
 
     def _end(self, writing: "_Writing", write) -> None:
-        texts, ended = writing.texts(), writing.ended()
-        said = [i for i, text in enumerate(texts) if text.strip()] if self.scores_ready else []
-        scores: list[float | None] = [None] * len(texts)
-        if said:
-            asked = (
-                [writing.samples[i]["prompt"] for i in said],
-                [texts[i] for i in said],
-                [ended[i] for i in said],
+        scores = self._scores(writing.samples, writing.texts, writing.ended())
+        for sample, text, score in zip(writing.samples, writing.texts, scores, strict=True):
+            if isinstance(score, Exception):
+                _fail(sample, score, write, text=text)
+            else:
+                write(sample["id"], text=text, score=score, state="done")
+
+    def _scores(
+        self, samples: list[dict], texts: list[str], ended: list[bool]
+    ) -> list[float | Exception | None]:
+        """Of each; None where there is none, the error where it cannot be had."""
+        said = [i for i, text in enumerate(texts) if text.strip()]
+        if not (said and self.scores_ready):
+            return [None] * len(texts)
+        prompts = [samples[i]["prompt"] for i in said]
+        try:
+            scores = self.reward_model.score_texts(
+                prompts, [texts[i] for i in said], [ended[i] for i in said]
             )
-            for i, score in zip(said, self.reward_model.score_texts(*asked), strict=True):
-                scores[i] = float(score)
-        for sample, text, score in zip(writing.samples, texts, scores, strict=True):
-            write(sample["id"], text=text, score=score, state="done")
+        except Exception as error:
+            if len(texts) == 1:
+                return [error]
+            return [self._scores([s], [t], [e])[0] for s, t, e in zip(samples, texts, ended, strict=True)]
+        found = dict(zip(said, scores.tolist(), strict=True))
+        return [found.get(i) for i in range(len(texts))]
 
     def _parts(self, version: int, published: int, known: Collection[int]):
         """-> tokenizer, model and role of a policy; the base model has none."""
@@ -176,6 +196,7 @@ class Viewer:
             device = self.family.device
             model = load_causal_lm(self.base, device, frozen_dtype(device, self.family.bf16))
             self._base_parts = load_tokenizer(self.base), model
+            give_back()  # what reading it has used
         return self._base_parts
 
 
@@ -185,6 +206,7 @@ class _Writing:
     def __init__(self, samples: list[dict], steps: Iterator[Step], tokenizer, eos_ids: set[int]):
         self.samples, self.steps, self.tokenizer, self.eos_ids = samples, steps, tokenizer, eos_ids
         self.tokens: list[list[int]] = [[] for _ in samples]
+        self.texts = [""] * len(samples)
 
     def go_on(self) -> bool:
         """One token of each; False: there are no more."""
@@ -193,14 +215,16 @@ class _Writing:
             return False
         for row, token in zip(step.rows, step.tokens, strict=True):
             self.tokens[row].append(token)
+            self.texts[row] = decode_text(self.tokenizer, self.tokens[row])
         return True
-
-    def texts(self) -> list[str]:
-        return [decode_text(self.tokenizer, tokens) for tokens in self.tokens]
 
     def ended(self) -> list[bool]:
         """Whether the model itself has ended each."""
         return [bool(tokens) and tokens[-1] in self.eos_ids for tokens in self.tokens]
+
+
+def _fail(sample: dict, error: Exception, write, text: str = "") -> None:
+    write(sample["id"], text=text, state="failed", error=_sentence(error))
 
 
 def _sentence(error: Exception) -> str:

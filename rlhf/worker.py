@@ -38,7 +38,7 @@ from rlhf.ppo import PPOConfig
 from rlhf.prompts import load_prompts, prompt_limit
 from rlhf.reward_model import RewardModel
 from rlhf.round import LEAST_RANKINGS, Outcome, Progress, RoundConfig, run_round
-from rlhf.schedule import least_tasks, next_action, next_fill, next_rest
+from rlhf.schedule import LARGEST_FILL, least_tasks, next_action, next_fill, next_rest
 from rlhf.viewer import UNPUBLISHED, Viewer
 
 ROUND_SAMPLES = 6  # held-out prompts kept with a round, answered before and after
@@ -107,6 +107,7 @@ class Worker:
         )
         self._load_policy(store.published().version)
         self._load_scores()
+        give_back()  # what reading the models has used
 
     def _check_tuning(self) -> None:
         """Adapters of another kind or size could not be loaded."""
@@ -244,13 +245,25 @@ class Worker:
         return made
 
     def _draw(self, count: int, version: int, role: str) -> tuple[list[Prompt], list[list[Draft]], int]:
-        """Prompts, what this policy says to them, and the seed."""
+        """Prompts, what this policy, which has this role, says to them, and the seed of that."""
         prompts = self.store.next_prompts(count, version, self.config.seed)
         # with a count that grows: a prompt that comes round again gets other responses
         seed = hash((self.config.seed, version, self.store.prompts_used())) & 0x7FFFFFFF
         beside = min(self.config.reference_responses, self.config.responses // 2) if version else 0
         texts, wanted = [p.text for p in prompts], self.config.responses
         return prompts, draw_drafts(self.family, texts, wanted, beside, self.sampling, seed, role), seed
+
+    def _first_tasks(self, version: int) -> tuple[list[Prompt], list[list[Draft]], int] | None:
+        """Of the policy that is about to be published: they come with it, or whoever is fast would go on
+        ranking what the last one has said. None if they cannot be drawn; the next fill will say why.
+        """
+        try:
+            return self._draw(min(least_tasks(self.config.open_tasks), LARGEST_FILL), version, "policy")
+        except StoreError:
+            raise
+        except Exception:  # whatever it is, the policy has passed, and is not thrown away for this
+            traceback.print_exc()
+            return None
 
     def _add_tasks(self, version: int, prompts: list[Prompt], drafts: list[list[Draft]], seed: int) -> int:
         """Tasks to judge this policy by; once there are enough, those of others go. Returns how many."""
@@ -332,11 +345,11 @@ class Worker:
                 break
             self._write_down(round_, event)
             self.between(event)
-        self.viewer.scores_ready = outcome is not None and "score_after" in outcome.summary
         if outcome.published:
             self._publish(round_, outcome)
         else:
             self._reject(round_, outcome)
+        self.viewer.scores_ready = "score_after" in outcome.summary
 
     def _write_down(self, round_, event: Progress) -> None:
         finite = {k: v for k, v in event.metrics.items() if v == v and abs(v) != float("inf")}
@@ -376,6 +389,7 @@ class Worker:
     def _publish(self, round_, outcome: Outcome) -> None:
         version = self.store.next_version()
         self.beat("publishing", f"writing policy {version}")
+        tasks = self._first_tasks(version)
 
         def write(folder: Path) -> None:
             self.family.save("policy", folder / "policy")
@@ -384,11 +398,10 @@ class Worker:
         folder = checkpoint.write_policy(self.run_dir, version, write)
         path = str(folder.relative_to(self.run_dir))
         policy = NewPolicy(version, path, self.config.model, outcome.summary)
-        # Its first tasks come with it: else whoever is fast goes on ranking what the last one has said.
-        tasks = self._draw(least_tasks(self.config.open_tasks), version, "policy")
         with self.store.write():  # all or nothing: a kill in between would leave the round without samples
             self._end(round_, "published", outcome.reason, outcome.summary, policy)
-            self._add_tasks(version, *tasks)
+            if tasks:
+                self._add_tasks(version, *tasks)
             self._ask_for_samples(round_, version)
         self.family.copy("policy", "published")
         self.version, self.rest_until = version, 0.0

@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
+from rlhf.models import load_family
 from tests.benchmarks import learner_vs_trl, ppo_vs_trl, reward_vs_trl
+from tests.benchmarks.planted import Planted
 from tests.benchmarks.workload import make
 
 
@@ -44,6 +46,13 @@ def test_a_planted_reward_is_what_ppo_is_paid(tmp_path):
     ask |= {"planted": planted, "seed": 0, "save": str(tmp_path / "saved"), "each": 2}
     found = learner_vs_trl.podium(ask)
     assert found["stop"] is None
+    family = load_family(str(tmp_path / "policy"), device="cpu")
+    prompts, responses = learner_vs_trl.own_responses(family, tmp_path)
+    paid = learner_vs_trl.planted_reward_model(family, planted).assess(prompts, responses)
+    pay = Planted(family.tokenizer, **planted)
+    assert paid.scores.tolist() == pytest.approx(list(map(pay, prompts, responses)))
+    assert paid.scores.std() > 0.3
+    assert not paid.early.any()
     before, after = (learner_vs_trl.measure(ask | {"save": str(tmp_path / p)}) for p in ("policy", "saved"))
     assert abs(before["kl"]) < 1e-4 < abs(after["kl"])
     assert abs(after["score"]) < 4

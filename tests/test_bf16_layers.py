@@ -126,6 +126,20 @@ def test_a_model_with_an_attention_of_its_own_keeps_it(build):
     assert torch.equal(seen(quick)[0], seen(plain)[0])
 
 
+def test_a_model_that_does_otherwise_for_attentions_it_knows_keeps_its_own(monkeypatch):
+    """DeepSeek's sparse attention, for one: it hands a mask to those it knows by name, and others none."""
+    import inspect
+
+    real = inspect.getsource
+
+    def getsource(of):
+        asks = '\nif config._attn_implementation in ("eager", "sdpa"): pass\n'
+        return real(of) + asks if of is modeling_llama else real(of)
+
+    monkeypatch.setattr(inspect, "getsource", getsource)
+    assert pair(ALIKE["llama"])[1].config._attn_implementation == "eager"
+
+
 def test_a_family_has_them_in_bf16_only_and_each_role_its_own(tiny_model, tmp_path):
     assert (
         load_family(tiny_model, tuning="full", device="cpu")._model("reference").config._attn_implementation

@@ -29,6 +29,8 @@ LEVELS = {
     "rlhf.borrowed": 0,
     "rlhf.passes": 0,
     "rlhf.models": 0,
+    "rlhf.bf16_layers": 0,
+    "rlhf.memory": 0,
     "labeling.store": 1,
     "rlhf.decoding": 0,
     "rlhf.lora_product": 0,

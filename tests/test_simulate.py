@@ -4,6 +4,7 @@ import itertools
 import random
 import socket
 import threading
+from collections import Counter
 from dataclasses import fields
 
 import httpx
@@ -191,6 +192,27 @@ def test_annotators_wait_for_tasks(store, url):
     config = sim.SimulateConfig(url=url, rankings=8, annotators=2, patience=30)
     assert sim.simulate(config, score=value, echo=echo).rankings == 8
     assert waited.is_set()
+
+
+def test_many_who_wait_ask_one_after_the_other_and_as_often_as_one(url, monkeypatch):
+    asked, real = Counter(), sim._Run.ask
+
+    def ask(run, client, path, *more, **options):
+        if path == "/api/task":
+            asked[threading.get_ident()] += 1
+        return real(run, client, path, *more, **options)
+
+    monkeypatch.setattr(sim._Run, "ask", ask)
+    monkeypatch.setattr(sim, "FIRST_WAIT", 0.05)
+    monkeypatch.setattr(sim, "LONGEST_WAIT", 0.05)
+    config = sim.SimulateConfig(url=url, rankings=1, annotators=12, patience=2)
+    with pytest.raises(sim.SimulationError, match="no task for 2 s"):
+        sim.simulate(config, score=value, echo=lambda line: None)
+    assert len(asked) == 12
+    assert (
+        12 + 12 < sum(asked.values()) <= 12 + 2 / 0.05 + 12
+    )  # alone: one, then 40; each once more at the end
+    assert max(asked.values()) - min(asked.values()) <= 1
 
 
 def test_patience_ends(store, url):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from labeling.store import StoreError
 from rlhf import checkpoint, viewer
 from rlhf.generate import SamplingConfig
 from rlhf.models import load_family
@@ -111,6 +112,71 @@ def test_a_score_that_cannot_be_had_is_a_failed_sample(answer, monkeypatch):
     assert page.samples[0]["state"] == "failed"
     assert page.samples[0]["text"]
     assert "\n" not in page.samples[0]["error"]
+
+
+def test_a_score_that_cannot_be_had_leaves_the_others_of_its_policy_as_they_are(answer, monkeypatch):
+    real = answer.viewer.reward_model.score_texts
+    written = []
+
+    def score_texts(prompts, responses, finished):
+        if "bad" in prompts:
+            raise RuntimeError("CUDA error")
+        return real(prompts, responses, finished)
+
+    def decode(model, prompts, *arguments, **options):
+        written.append(len(prompts))
+        yield from drawn(model, prompts, *arguments, **options)
+
+    drawn = viewer.decode
+    monkeypatch.setattr(viewer, "decode", decode)
+    monkeypatch.setattr(answer.viewer.reward_model, "score_texts", score_texts)
+    page = answer(("hello", 0), ("bad", 0), ("good day", 0))
+    assert [page.samples[i]["state"] for i in range(3)] == ["done", "failed", "done"]
+    assert all(page.samples[i]["text"] for i in range(3))
+    assert isinstance(page.samples[2]["score"], float)
+    assert written == [3]  # nothing is written a second time
+
+
+def test_a_text_that_cannot_be_decoded_ends_that_sample_only(answer, monkeypatch):
+    real, draws = viewer.decode_text, []
+
+    def decode_text(tokenizer, tokens):
+        draws.append(len(tokens))
+        if len(draws) == 2:  # the first token of the second sample
+            raise IndexError("piece id is out of range")
+        return real(tokenizer, tokens)
+
+    monkeypatch.setattr(viewer, "decode_text", decode_text)
+    page = answer(("hello", 0), ("good day", 0))
+    assert [page.samples[i]["state"] for i in range(2)] == ["done", "done"]  # each again, alone
+    draws.clear()
+    page = answer(("hello", 0))
+    assert page.samples[0]["state"] == "failed"
+    assert "piece id" in page.samples[0]["error"]
+
+
+def test_a_full_disk_is_no_samples_fault(answer):
+    def write(id, **columns):
+        if columns["state"] == "done":
+            raise StoreError("the disk is full")
+
+    with pytest.raises(StoreError, match="disk is full"):
+        answer.viewer.answer([{"id": 1, "prompt": "hello", "policy_version": 0}], 1, {0}, write)
+
+
+def test_no_more_are_written_at_once_than_there_is_room_for(answer, family, monkeypatch):
+    real, together = viewer.decode, []
+
+    def decode(model, prompts, *arguments, **options):
+        together.append(len(prompts) * max(map(len, prompts)))
+        yield from real(model, prompts, *arguments, **options)
+
+    monkeypatch.setattr(viewer, "decode", decode)
+    monkeypatch.setattr(family, "token_budget", 64)
+    page = answer(*[("x" * (20 + number), 0) for number in range(6)])
+    assert [s["state"] for s in page.samples.values()] == ["done"] * 6
+    assert len(together) == 3
+    assert max(together) <= 64
 
 
 @pytest.mark.parametrize("ends", [True, False])

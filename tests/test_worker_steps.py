@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from labeling.store import StoreError, open_store
@@ -354,6 +355,29 @@ def test_a_policy_is_published_with_its_first_tasks(start, monkeypatch):
     assert [row["version"] for row in versions] == [0, 1]
     worker.fill()
     assert roles == ["policy", "published"]  # before it is published, and after
+
+
+def test_a_policy_whose_first_tasks_cannot_be_drawn_is_published_all_the_same(start, monkeypatch):
+    worker = start()
+
+    def draw_drafts(*_):
+        raise torch.OutOfMemoryError("out of memory")
+
+    with monkeypatch.context() as full:
+        full.setattr(module, "draw_drafts", draw_drafts)
+        assert publish(worker).version == 1
+    assert worker.store.round(1).state == "published"
+    assert worker.store.open_tasks(1) == 0
+    fill_up(worker)
+    assert worker.store.open_tasks(1) > 0
+
+
+def test_as_many_first_tasks_as_a_fill_makes_at_most(start, monkeypatch):
+    worker, counts = start(open_tasks=500), []
+    monkeypatch.setattr(module, "draw_drafts", lambda _family, prompts, *_: counts.append(len(prompts)) or [])
+    monkeypatch.setattr(worker, "_add_tasks", lambda *_: 0)
+    publish(worker)
+    assert counts == [16]
 
 
 def test_every_setting_of_a_round_is_on_record(start, monkeypatch):

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace, seed: int, run_dir: Path) -> dict:
     url = f"http://127.0.0.1:{port}"
     begun, stolen = time.monotonic(), stolen_seconds()
     options = ["--port", str(port), "--run-dir", str(run_dir), "--seed", str(seed), *arguments.server]
-    server = subprocess.Popen([*APP, *options], cwd=ROOT)
+    server, programs = subprocess.Popen([*APP, *options], cwd=ROOT), None
     try:
         wait(url, lambda status: True, 120)
         options = ["--url", url, "--wait-for-rounds", "--rankings", str(arguments.rankings)]
@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace, seed: int, run_dir: Path) -> dict:
             "worker_mb": peak_mb(worker.pid),
         }
     finally:
+        if programs:
+            programs.kill()
         server.terminate()
         server.wait(timeout=30)
     options = ["--run-dir", str(run_dir), "--scorer", arguments.scorer, "--seed", str(seed), "--json"]
