@@ -171,7 +171,7 @@ def rollout(
     samples = sample_from(family, role, prompts, config.sampling, generator)
     responses = [s.tokens for s in samples]
     # Two passes, over the reference and over the reward model's trunk. Both in one, of twice the rows, would
-    # take 226 ms instead of 243 (64 responses, LoRA, 5.9M parameters, two cores): too little for what it asks.
+    # take 226 ms, not 243 (64 responses, LoRA, 5.9M parameters, two cores): too little for what it asks.
     plain, ref_logprobs = token_logprobs_at(
         (1.0, config.sampling.temperature), family, "reference", prompts, responses
     )
