@@ -57,7 +57,7 @@ def for_torch() -> dict[str, str]:
     if "OMP_WAIT_POLICY" not in os.environ:
         ours["GOMP_SPINCOUNT"] = SPINS
     asked = any(name.startswith("MALLOC_") for name in os.environ)  # the tunables' older names
-    if not asked and _glibc() >= (2, 35):  # older ones know no huge pages, and no such thresholds
+    if not asked and _glibc() >= (2, 35):  # the first that can ask for huge pages
         ours["GLIBC_TUNABLES"] = ":".join(f"glibc.malloc.{name}={value}" for name, value in ALLOCATOR.items())
     return ours | os.environ
 

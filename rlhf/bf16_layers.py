@@ -3,9 +3,9 @@
 There, products are cheap and going through memory is not. transformers scales the scores, adds the mask,
 makes them float32 for the softmax and bf16 again, each a pass over all of them; and it gives a norm's output
 as float32, which each of the layers that read it makes bf16 for itself. Forward and backward of 64 responses
-through a Llama of 5.9M parameters, full tuning, two cores with AMX, medians of 15 in turn: 350 ms with
-transformers' own, 308 with this attention, 285 with both; with LoRA 384, 347 and 334; the starter 154, 140
-and 133. In float32, torch's fused attention is faster than this one (530 against 561 ms).
+through a Llama of 5.9M parameters, full tuning, two cores with AMX, medians of 15 in turn: 349 ms with
+transformers' own, 317 with this attention, 294 with both; with LoRA 408, 364 and 345; the starter 165, 146
+and 142. In float32, torch's fused attention is faster than such a one (530 against 561 ms).
 
 Attention: Vaswani 2017, section 3.2.1. RMSNorm: Zhang 2019, equation 4.
 """
