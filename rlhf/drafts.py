@@ -1,11 +1,12 @@
 """Responses to put before an annotator: several to a prompt, all of them different."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
-from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample_from
+from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample_from
 from rlhf.models import Family
 
 SPARE = 2  # draws more than wanted: a sure policy repeats itself, and with these mostly enough differ
@@ -38,37 +39,29 @@ def draw_drafts(
     against .852 and .764, seeds 10 and 11; with no factor on the logits, which makes responses alike, they
     did not help: .689 against .750, seed 10.
     """
+    shares = [(role, responses - reference_responses), ("reference", reference_responses)]
+    shares = [(who, wanted) for who, wanted in shares if wanted]
+    roles = [who for who, wanted in shares for _ in range(wanted + SPARE)] * len(prompts)
+    tokenizer, each = family.tokenizer, len(roles) // max(1, len(prompts))
+    ids = [encoded for prompt in prompts for encoded in [encode_prompt(tokenizer, prompt)] * each]
     generator = torch.Generator(device=family.device).manual_seed(seed)
-    own = _draw(family, role, prompts, responses - reference_responses, sampling, generator)
-    if not reference_responses:
-        return own
-    taken = [{d.text.strip() for d in drafts} for drafts in own]
-    others = _draw(family, "reference", prompts, reference_responses, sampling, generator, taken)
-    return [first + second for first, second in zip(own, others, strict=True)]
+    samples = sample_from(family, roles, ids, sampling, generator)
+    drawn = [_draft(tokenizer, *one) for one in zip(roles, samples, strict=True)]
+    return [_different(drawn[start : start + each], dict(shares)) for start in range(0, len(drawn), each)]
 
 
-def _draw(
-    family: Family,
-    role: str,
-    prompts: Sequence[str],
-    wanted: int,
-    sampling: SamplingConfig,
-    generator: torch.Generator,
-    taken: Sequence[Collection[str]] | None = None,
-) -> list[list[Draft]]:
-    """Up to `wanted` different responses of a role to each prompt, none of those that are taken."""
-    tokenizer, draws = family.tokenizer, wanted + SPARE
-    ids = [encode_prompt(tokenizer, p) for p in prompts for _ in range(draws)]
-    samples = sample_from(family, role, ids, sampling, generator)
-    found = []
-    for number in range(len(prompts)):
-        known = taken[number] if taken else ()
-        different: dict[str, Draft] = {}
-        for drawn in samples[number * draws : (number + 1) * draws]:
-            text = decode_text(tokenizer, drawn.tokens)
-            key = text.strip()
-            if key and key not in different and key not in known:
-                tokens = len(drawn.tokens) - drawn.finished
-                different[key] = Draft(role, text, tokens, drawn.finished)
-        found.append(list(different.values())[:wanted])
-    return found
+def _draft(tokenizer: PreTrainedTokenizerBase, role: str, sample: Sample) -> Draft:
+    tokens = len(sample.tokens) - sample.finished
+    return Draft(role, decode_text(tokenizer, sample.tokens), tokens, sample.finished)
+
+
+def _different(drafts: Sequence[Draft], wanted: dict[str, int]) -> list[Draft]:
+    """Of each role as many as wanted, in their order; none that is empty or says what another has said."""
+    found: dict[str, Draft] = {}
+    left = dict(wanted)
+    for draft in drafts:
+        text = draft.text.strip()
+        if text and text not in found and left[draft.role]:
+            found[text] = draft
+            left[draft.role] -= 1
+    return list(found.values())

@@ -4,6 +4,7 @@ One decode loop serves the task queue, PPO rollouts and the before/after page. R
 leave the batch, so that a few long responses do not make every row pay for their length.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rlhf.config import setting
 from rlhf.decoding import steps
 from rlhf.models import Family
+from rlhf.voices import Voices
+
+# Steps between two looks at what was written. A GPU is asked for the next ones before it has done the last;
+# to look is to wait for it. So text comes in bursts, of some 20 ms, and rows that have ended run on a little.
+READ_EVERY = {"cuda": 8}
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,10 @@ class Step:
 def _pick(
     logits: Tensor, config: SamplingConfig, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One token per row from logits (B, V) -> tokens, their log-probabilities, entropies, (B,) each."""
+    """One token per row from logits (B, V) -> tokens, their log-probabilities, entropies, (B,) each.
+
+    Log-probabilities of logits that are not finite are NaN.
+    """
     if config.temperature == 0:
         sure = torch.zeros(logits.shape[0], device=logits.device)
         return logits.argmax(-1), sure, sure
@@ -79,8 +88,6 @@ def _pick(
         probabilities /= probabilities.sum(-1, keepdim=True)
         logprobs = probabilities.log()
     reach = probabilities.cumsum(-1)
-    if not torch.isfinite(reach[:, -1]).all():
-        raise FloatingPointError("the model's probabilities are not finite numbers")
     # One random number a row, not one a word: where it falls between the sums is the token.
     drawn = torch.rand(len(reach), 1, generator=generator, device=reach.device) * reach[:, -1:]
     tokens = torch.searchsorted(reach, drawn, right=True).clamp(max=reach.shape[1] - 1)
@@ -97,42 +104,52 @@ def decode(
     pad_id: int,
     eos_ids: set[int],
     generator: torch.Generator | None = None,
+    voices: Voices | None = None,
 ) -> Iterator[Step]:
     """Yield what every step writes. Rows end with EOS or at the limit.
 
     Left-padded, with explicit positions, so that a row gets the same logits alone or in a batch.
+    voices: which adapter speaks in which row; None: the one that is on, in all.
     """
     device = model.get_input_embeddings().weight.device
     width = max(len(ids) for ids in prompts)
     rows = list(range(len(prompts)))
-    ids = torch.full((len(prompts), width), pad_id, device=device)
-    mask = torch.zeros_like(ids)
+    ids, mask = (torch.full((len(prompts), width), fill) for fill in (pad_id, 0))
     for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt, device=device)
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
-    running = steps(model, ids, mask, config.max_new_tokens)
+    running = steps(model, ids.to(device), mask.to(device), config.max_new_tokens, voices)
     logits = running.logits
     eos = torch.tensor(sorted(eos_ids), device=device)
     stopped = torch.zeros(len(rows), dtype=torch.bool, device=device)
+    written: list[tuple[Tensor, ...]] = []
     for step in range(config.max_new_tokens):
         tokens, logprobs, entropy = _pick(logits, config, generator)
-        alive = (~stopped).nonzero().squeeze(1)
-        yield Step(
-            [rows[i] for i in alive.tolist()],
-            tokens[alive].tolist(),
-            logprobs[alive].tolist(),
-            entropy[alive].tolist(),
-        )
+        written.append((~stopped, tokens, logprobs, entropy))
         stopped = stopped | torch.isin(tokens, eos)
-        left = (~stopped).nonzero().squeeze(1)
-        if len(left) == 0 or step + 1 == config.max_new_tokens:
-            return
-        # A selection copies the cache, so wait until it saves a quarter of the batch.
-        if len(left) <= 0.75 * len(rows):
-            running.keep(left)
-            rows = [rows[i] for i in left.tolist()]
-            tokens, stopped = tokens[left], stopped[left]
+        last = step + 1 == config.max_new_tokens
+        if last or len(written) == READ_EVERY.get(device.type, 1):
+            yield from _read(written, rows)
+            written.clear()
+            left = (~stopped).nonzero().squeeze(1)
+            if last or len(left) == 0:
+                return
+            # A selection copies the cache, so wait until it saves enough.
+            if running.pays(len(left), len(rows)):
+                running.keep(left)
+                rows = [rows[i] for i in left.tolist()]
+                tokens, stopped = tokens[left], stopped[left]
         logits = running.step(tokens)
+
+
+def _read(written: Sequence[tuple[Tensor, ...]], rows: Sequence[int]) -> Iterator[Step]:
+    """Steps as Python numbers: which rows were alive, and the tokens, log-probabilities and entropies."""
+    for alive, *found in zip(*(torch.stack(part).cpu() for part in zip(*written, strict=True)), strict=True):
+        tokens, logprobs, entropy = (values[alive].tolist() for values in found)
+        if any(map(math.isnan, logprobs)):
+            raise FloatingPointError("the model's probabilities are not finite numbers")
+        if tokens:
+            yield Step([rows[i] for i in alive.nonzero().squeeze(1).tolist()], tokens, logprobs, entropy)
 
 
 def sample(
@@ -143,12 +160,14 @@ def sample(
     pad_id: int,
     eos_ids: set[int],
     generator: torch.Generator | None = None,
+    voices: Voices | None = None,
 ) -> list[Sample]:
     """One response per prompt (repeat a prompt to get several)."""
     if not prompts:
         return []
     tokens, logprobs, entropy = ([[] for _ in prompts] for _ in range(3))
-    for step in decode(model, prompts, config, pad_id=pad_id, eos_ids=eos_ids, generator=generator):
+    ids = {"pad_id": pad_id, "eos_ids": eos_ids}
+    for step in decode(model, prompts, config, **ids, generator=generator, voices=voices):
         for row, *found in zip(step.rows, step.tokens, step.logprobs, step.entropy, strict=True):
             for whole, part in zip((tokens, logprobs, entropy), found, strict=True):
                 whole[row].append(part)
@@ -160,18 +179,20 @@ def sample(
 
 def sample_from(
     family: Family,
-    role: str,
+    role: str | Sequence[str],
     prompts: Sequence[list[int]],
     config: SamplingConfig,
     generator: torch.Generator | None = None,
 ) -> list[Sample]:
-    """One response of a role to each prompt."""
-    with family.use(role, sampling=True) as model:
-        return sample(
-            model,
-            list(prompts),
-            config,
-            pad_id=family.pad_id,
-            eos_ids=family.eos_ids,
-            generator=generator,
-        )
+    """One response to each prompt, of a role or of each prompt's own: of adapters on one base together."""
+    roles = [role] * len(prompts) if isinstance(role, str) else list(role)
+    found: dict[int, Sample] = {}
+    ids = {"pad_id": family.pad_id, "eos_ids": family.eos_ids}
+    for rows in family.together(roles):
+        own = [roles[row] for row in rows]
+        with family.speaking(own) as (model, voices):
+            drawn = sample(
+                model, [prompts[row] for row in rows], config, **ids, generator=generator, voices=voices
+            )
+        found |= zip(rows, drawn, strict=True)
+    return [found[row] for row in range(len(prompts))]

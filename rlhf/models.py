@@ -34,6 +34,8 @@ from rlhf.decoding import continues
 from rlhf.lora_product import quicken
 from rlhf.passes import reads_trees, window_of
 from rlhf.pooled import PooledHead
+from rlhf.quick_steps import lay_together
+from rlhf.voices import BASE, Voices
 
 FULL_BELOW = 50_000_000  # parameters; `--tuning auto` trains smaller models in full
 WIDE = 128  # from this width on a CPU's bf16 pays
@@ -223,6 +225,19 @@ class Family:
         else:
             yield from map(list, in_powers_of_two(rows))
 
+    def together(self, roles: Sequence[str]) -> list[list[int]]:
+        """Which rows can be sampled together, when each is of the role given for it."""
+        by_role: dict[str, list[int]] = {}
+        for row, role in enumerate(roles):
+            by_role.setdefault(role, []).append(row)
+        return list(by_role.values())
+
+    @contextmanager
+    def speaking(self, roles: Sequence[str]) -> Iterator[tuple[PreTrainedModel, Voices | None]]:
+        """For sampling: the causal LM, and whose each row is, of rows that are sampled together."""
+        with self.use(roles[0], sampling=True) as model:
+            yield model, None
+
     def learning_rate(self, at_width_256: float) -> float:
         """A rate for this model: wider ones want smaller steps (Adam's rate goes with 1 / width: Yang 2022,
         "Tensor Programs V", section 2.1), adapters about three times those of full tuning.
@@ -319,6 +334,18 @@ class LoraFamily(Family):
         with off, self._autocast(sampling):
             yield self._peft.get_base_model()
 
+    def together(self, roles: Sequence[str]) -> list[list[int]]:
+        """All of them: each row is spoken by an adapter of its own."""
+        return [list(range(len(roles)))] if roles else []
+
+    @contextmanager
+    def speaking(self, roles: Sequence[str]) -> Iterator[tuple[PreTrainedModel, Voices | None]]:
+        adapters = [role for role in roles if role != "reference"]
+        with self.use(adapters[0] if adapters else "reference", sampling=True) as model:
+            mixed = len(set(roles)) > 1
+            names = [BASE if role == "reference" else role for role in roles]
+            yield model, Voices.of(self._peft, names) if mixed else None
+
     def parameters(self, role: str) -> list[nn.Parameter]:
         return [p for name, p in self._peft.named_parameters() if f".{role}." in name and "lora_" in name]
 
@@ -388,4 +415,6 @@ def load_family(
     if tuning == "full":
         return FullFamily(load_causal_lm(path, where, torch.float32), tokenizer, where, bf16)
     base = load_causal_lm(path, where, frozen_dtype(where, bf16))
+    if where.type == "cuda":
+        lay_together(base)
     return LoraFamily(base, tokenizer, where, lora_rank, bf16)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
 from rlhf import checkpoint
 from rlhf.batching import by_length
@@ -66,13 +67,9 @@ class Viewer:
         self._stream([s for s in waiting if s["policy_version"] not in done], published, known, write)
 
     def _stream(self, samples, published, known, write) -> None:
-        by_policy: dict[int, list[dict]] = {}
         for sample in samples:
             write(sample["id"], text="", state="running")
-            by_policy.setdefault(sample["policy_version"], []).append(sample)
-        running: list[_Writing] = []
-        for together in by_policy.values():
-            running += self._begin(together, published, known, write)
+        running = self._begin(samples, published, known, write)
         written = 0.0
         while running:
             for writing in list(running):
@@ -98,35 +95,43 @@ class Viewer:
                 written = time.monotonic()
 
     def _begin(self, samples: list[dict], published: int, known: Collection[int], write) -> list["_Writing"]:
-        """What writes these samples of one policy, together as far as there is room; not those that fail."""
-        able, ids = [], []
+        """What writes these samples, together as far as models and room allow; not those that fail."""
+        of_base, of_family = [], []
         for sample in samples:
             try:
                 tokenizer, model, role = self._parts(sample["policy_version"], published, known)
-                ids.append(self._encode(tokenizer, model, sample["prompt"]))
-                able.append(sample)
+                ids = self._encode(tokenizer, model, sample["prompt"])
+                (of_family if role else of_base).append((sample, ids, role))
             except Exception as error:
                 _fail(sample, error, write)
-        found = []
-        for batch in by_length([len(own) for own in ids], self.family.token_budget):
-            self._draws += 1
-            generator = torch.Generator(device=self.family.device).manual_seed(self._draws)
-            pad_id = pad_id_of(tokenizer)
-            eos_ids = self.family.eos_ids if role else eos_ids_of(tokenizer, model)
-            prompts = [ids[i] for i in batch]
-            steps = decode(model, prompts, self.sampling, pad_id=pad_id, eos_ids=eos_ids, generator=generator)
-            steps = self._in_role(role, steps) if role else steps
-            found.append(_Writing([able[i] for i in batch], steps, tokenizer, eos_ids))
+        family, budget, found = self.family, self.family.token_budget, []
+        for rows in family.together([role for _, _, role in of_family]):
+            for part in _in_batches([of_family[row] for row in rows], budget):
+                steps = self._spoken([ids for _, ids, _ in part], [role for _, _, role in part])
+                found.append(_Writing([s for s, _, _ in part], steps, family.tokenizer, family.eos_ids))
+        for part in _in_batches(of_base, budget):
+            tokenizer, model = self._base_parts
+            prompts, eos_ids = [ids for _, ids, _ in part], eos_ids_of(tokenizer, model)
+            steps = self._decode(model, prompts, pad_id=pad_id_of(tokenizer), eos_ids=eos_ids)
+            found.append(_Writing([s for s, _, _ in part], steps, tokenizer, eos_ids))
         return found
 
-    def _in_role(self, role: str, steps: Iterator[Step]) -> Iterator[Step]:
-        """Other roles stream in between: switch back before every token."""
+    def _spoken(self, prompts: list[list[int]], roles: list[str]) -> Iterator[Step]:
+        """What roles of the family write. Others stream in between: switch back before every token."""
+        family, steps = self.family, None
         while True:
-            with self.family.use(role, sampling=True):
+            with family.speaking(roles) as (model, voices):
+                ids = {"pad_id": family.pad_id, "eos_ids": family.eos_ids}
+                steps = steps or self._decode(model, prompts, voices=voices, **ids)
                 step = next(steps, None)
             if step is None:
                 return
             yield step
+
+    def _decode(self, model: PreTrainedModel, prompts: list[list[int]], **options) -> Iterator[Step]:
+        self._draws += 1
+        generator = torch.Generator(device=self.family.device).manual_seed(self._draws)
+        return decode(model, prompts, self.sampling, generator=generator, **options)
 
     def _end(self, writing: "_Writing", write) -> None:
         scores = self._scores(writing.samples, writing.texts, writing.ended())
@@ -200,8 +205,13 @@ class Viewer:
         return self._base_parts
 
 
+def _in_batches(part: Sequence[tuple[dict, list[int], str]], token_budget: int) -> Iterator[list]:
+    for batch in by_length([len(ids) for _, ids, _ in part], token_budget):
+        yield [part[i] for i in batch]
+
+
 class _Writing:
-    """Samples of one policy, and how far they are."""
+    """Samples that are written together, and how far they are."""
 
     def __init__(self, samples: list[dict], steps: Iterator[Step], tokenizer, eos_ids: set[int]):
         self.samples, self.steps, self.tokenizer, self.eos_ids = samples, steps, tokenizer, eos_ids

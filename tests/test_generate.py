@@ -3,8 +3,9 @@ import random
 import pytest
 import torch
 
+from rlhf import generate
 from rlhf.batching import EVEN, by_length, in_powers_of_two, pack, pack_evenly, pad, plant, trees_of
-from rlhf.generate import SamplingConfig, _pick, decode_text, encode_prompt, sample
+from rlhf.generate import SamplingConfig, _pick, decode_text, encode_prompt, sample, sample_from
 from rlhf.models import load_family
 
 GREEDY = SamplingConfig(temperature=0, max_new_tokens=12)
@@ -182,6 +183,48 @@ def test_tokens_are_drawn_as_often_as_they_are_likely():
     assert logprobs[tokens == 0].exp()[0] == pytest.approx(0.625)  # of what was left
 
 
-def test_probabilities_that_are_not_finite_are_told():
-    with pytest.raises(FloatingPointError, match="not finite"):
-        _pick(torch.tensor([[0.0, float("nan")]]), SamplingConfig(), None)
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+def test_probabilities_that_are_not_finite_are_told(family, wrong, top_p):
+    config = SamplingConfig(temperature=1.0, top_p=top_p, max_new_tokens=4)
+    with family.use("reference") as model:
+        head = model.get_output_embeddings()
+        told = head.register_forward_hook(lambda _layer, _inputs, logits: logits.fill_(wrong))
+        try:
+            with pytest.raises(FloatingPointError, match="not finite"):
+                sample(model, [[5, 6]], config, pad_id=0, eos_ids={1})
+        finally:
+            told.remove()
+
+
+@pytest.mark.parametrize("every", [2, 3, 8, 100])
+def test_looking_at_what_was_written_now_and_then_changes_nothing(tiny_model, every, monkeypatch):
+    """As on a GPU; rows that end in between write on, and nobody hears of it."""
+    family = load_family(tiny_model, tuning="full", device="cpu")
+    ids, eos = [encode_prompt(family.tokenizer, f"prompt {i}") for i in range(12)], set(range(40))
+    torch.manual_seed(0)
+    with family.use("policy") as model, torch.no_grad():
+        for p in model.parameters():  # else each row says one token again and again
+            p.add_(0.3 * torch.randn_like(p))
+        each = sample(model, ids, GREEDY, pad_id=0, eos_ids=eos)
+        monkeypatch.setitem(generate.READ_EVERY, "cpu", every)
+        assert sample(model, ids, GREEDY, pad_id=0, eos_ids=eos) == each
+    assert 0 < sum(s.finished for s in each) < len(each)
+    assert len({len(s.tokens) for s in each}) > 2
+
+
+def test_each_prompt_is_answered_by_a_role_of_its_own(tiny_model):
+    for tuning in ("full", "lora"):
+        family = load_family(tiny_model, tuning=tuning, device="cpu", lora_rank=2)
+        with torch.no_grad():
+            for role in ("policy", "published"):
+                for p in family.parameters(role) if tuning == "lora" else family._model(role).parameters():
+                    p.add_(0.1 * torch.randn_like(p))
+        ids = [encode_prompt(family.tokenizer, f"prompt {i}") for i in range(6)]
+        roles = ["policy", "reference", "published", "reference", "policy", "policy"]
+        together = sample_from(family, roles, ids, GREEDY)
+        alone = [sample_from(family, role, [own], GREEDY)[0] for role, own in zip(roles, ids, strict=True)]
+        assert [s.tokens for s in together] == [s.tokens for s in alone]
+        assert family.together(roles) == ([[0, 4, 5], [1, 3], [2]] if tuning == "full" else [[*range(6)]])
+        assert sample_from(family, ["reference"] * 2, ids[:2], GREEDY)[1] == alone[1]
+        assert sample_from(family, [], [], GREEDY) == []
