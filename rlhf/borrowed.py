@@ -42,7 +42,10 @@ OUT_OF_PLACE = 2.0  # nats
 def borrow(
     rankings: Sequence[RankedResponses], order: random.Random, most: int
 ) -> list[list[tuple[int, int]]]:
-    """For each ranking, where responses chosen for other prompts are found: `most` of (ranking, response)."""
+    """For each ranking, where responses chosen for other prompts are found: pairs (ranking, response).
+
+    `most` are drawn of all that were chosen; those of the ranking's own prompt are then left out.
+    """
     places = [(number, place) for number, ranking in enumerate(rankings) for place in ranking.first()]
     borrowed = []
     for ranking in rankings:

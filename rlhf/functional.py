@@ -48,7 +48,8 @@ def kl_k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
 
     Schulman 2020, "Approximating KL divergence". It is what the reward is charged (LHP), and what is
     reported and stopped on: once p has moved far, a token that q likes e^6 times as much as p costs k3
-    hundreds of nats and k1 six, so one response in 64 can triple the batch's k3 and hardly moves its k1.
+    hundreds of nats and takes six off k1, so one response in 64 can triple the batch's k3 and hardly moves
+    its k1.
     """
     return logprobs - ref_logprobs
 

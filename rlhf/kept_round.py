@@ -7,6 +7,7 @@ belongs to another round, other rankings or other settings is not taken up.
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -77,7 +78,10 @@ class KeptRound:
         kept = {"told": [asdict(event) for event in told], "training": training.state()}
         with self._goes_on():
             aside = self.folder / ".ppo.tmp"
-            torch.save(kept, aside)
+            with aside.open("wb") as file:
+                torch.save(kept, file)
+                file.flush()
+                os.fsync(file.fileno())
             aside.replace(self.folder / "ppo.pt")
         self._written = time.monotonic()
         self._took = self._written - begun
@@ -97,14 +101,18 @@ class KeptRound:
             if kept["identity"] != self.identity:
                 return None
             model.load(self.folder / "reward")
-            told, training = kept["told"], None
-            if (self.folder / "ppo.pt").exists():
-                ppo = torch.load(self.folder / "ppo.pt", map_location="cpu", weights_only=True)
-                told, training = told + ppo["told"], ppo["training"]
         except FileNotFoundError:
             return None
         except Exception as error:  # damaged: a round that begins again loses time only
             print(f"The kept round in {self.folder} cannot be read, so it begins again: {error}", flush=True)
             return None
+        told, training = kept["told"], None
+        try:
+            ppo = torch.load(self.folder / "ppo.pt", map_location="cpu", weights_only=True)
+            told, training = told + ppo["told"], ppo["training"]
+        except FileNotFoundError:
+            pass
+        except Exception as error:
+            print(f"PPO's state in {self.folder} cannot be read, so it begins again: {error}", flush=True)
         print(f"The round is taken up after: {told[-1]['detail']}", flush=True)
         return Stage([Progress(**event) for event in told], kept["summary"], training)

@@ -22,9 +22,10 @@ with PPO"), with these choices:
    22: .804, .852, .834 and .777, .869, .859. Rounds of 16 updates won .865, .885, .818 (200 prompts, seeds 3,
    4, 5), rounds of 12 .855, .840, .838 in less time.
 6. What is judged and kept is a moving average of the policy's weights, not the policy of the moment
-   (Polyak 1992; for RLHF, Ramé 2024, "WARP"): updates of 64 responses wander, and the average keeps what they
-   have in common. Win rate after three rounds of 200 `helpful` rankings in all, 300 held-out prompts, seeds 0
-   and 1 (intervals +-.05): .63 and .71 without it, .74 and .76 with it.
+   (Polyak 1992; Ramé 2024, "WARP", holds the policy close to such an average): updates of 64 responses
+   wander, and the average keeps what they have in common. Win rate after three rounds of 200 `helpful`
+   rankings in all, 300 held-out prompts, seeds 0 and 1 (intervals +-.05): .63 and .71 without it, .74 and .76
+   with it.
 7. The part of a score that is due to single tokens (`reward_model.Assessment.early`) is paid where it arises,
    the rest at the last token. The sum is the same; measured as in 6, .80 and .78 instead of .73 and .77.
 8. Beside the weights a factor on the logits is learned, with a rate of its own, see `logit_scale`. Win rate
@@ -105,7 +106,9 @@ class PPOConfig:
         -2.0, "Score of a response without EOS, or without a word; the reference has mean 0, std 1."
     )
     max_grad_norm: float = setting(1.0, "Gradient norm clip.")
-    average: float = setting(0.85, "Decay, per update, of the average of weights that is kept; 0: none.")
+    average: float = setting(
+        0.85, "Decay, per update, of the average of weights that is kept, lower in the first 16; 0: none."
+    )
     evaluate_every: int = setting(6, "Updates between held-out evaluations.")
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
@@ -218,7 +221,8 @@ class Learner:
     @classmethod
     def start(cls, family: Family, reward_model: RewardModel, config: PPOConfig, seed: int = 0) -> "Learner":
         value_function = ValueFunction(reward_model, seed)
-        # eps 1e-5 as in LHP and N+: torch's 1e-8 makes early steps too large
+        # eps 1e-5 as in N+: with torch's 1e-8 early steps are too large. LHP's 1e-5 is TensorFlow's, which is
+        # not divided by the bias correction and damps early steps more.
         policy = torch.optim.AdamW(
             family.parameters("policy"),
             lr=family.learning_rate(config.learning_rate),
@@ -289,18 +293,25 @@ def warm_up_value(
 
     It starts from the reward model, which has only ever seen whole responses: its word on a prefix is noise
     (explained variance -6 was measured on the starter), and the first advantages would be noise too.
+
+    Raises FloatingPointError when not one step could be taken.
     """
     rewards = data.rewards(config.kl_coef)
     _, returns = f.gae(rewards, torch.zeros_like(rewards), data.mask, config.gamma, lam=1.0)
     seen = learner.value_function.read(data.states)
-    rows, loss = list(range(len(data.responses))), 0.0
+    rows, losses = list(range(len(data.responses))), []
     for _ in range(config.warmup_epochs):
         order.shuffle(rows)
         for start in range(0, len(rows), config.minibatch):
             part = rows[start : start + config.minibatch]
-            loss = _value_step(learner, seen[part], data.mask[part], None, returns[part], config)
+            losses.append(_value_step(learner, seen[part], data.mask[part], None, returns[part], config))
+    taken = _taken(losses)
     explained = f.explained_variance(_values(learner, seen, data), returns, data.mask)
-    return {"value/loss": loss, "value/explained_variance": float(explained)}
+    return {
+        "value/loss": taken[-1],
+        "value/explained_variance": float(explained),
+        "value/skipped_steps": float(len(losses) - len(taken)),
+    }
 
 
 def update(
@@ -308,7 +319,7 @@ def update(
 ) -> dict[str, float]:
     """The inner epochs over one rollout; returns what happened, averaged over its optimiser steps.
 
-    Raises FloatingPointError when not one of the steps could be taken.
+    Raises FloatingPointError when not one of the policy's steps could be taken, or of the value function's.
     """
     seen = learner.value_function.read(data.states)
     rewards, old_values = data.rewards(kl_coef), _values(learner, seen, data)
@@ -317,6 +328,7 @@ def update(
     advantages = f.masked_whiten(advantages, data.mask)
 
     steps: list[dict[str, float]] = []
+    losses: list[float | None] = []  # the value function's
     tried, stopped = 0, False
     for _ in range(config.inner_epochs):
         rows = config.shuffled(len(data.responses), order)
@@ -326,10 +338,10 @@ def update(
             watch = _policy_step(learner, data, advantages, part, kl_coef, config)
             if watch is None:
                 continue
-            if tried == 1:  # nothing has been learned yet: the same policy must give the same numbers
+            if not steps:  # nothing has been learned yet: the same policy must give the same numbers
                 _assert_same_policy(watch, learner.family.bf16)
             own = seen[part], data.mask[part], old_values[part], returns[part]
-            watch["value/loss"] = _value_step(learner, *own, config)
+            losses.append(_value_step(learner, *own, config))
             steps.append(watch)
             if watch["policy/approx_kl"] > config.approx_kl_stop:
                 stopped = True
@@ -338,15 +350,25 @@ def update(
             break
     if not steps:
         raise FloatingPointError("PPO met only gradients that are not finite numbers")
-    metrics = {name: sum(s[name] for s in steps) / len(steps) for name in steps[0]}
+    metrics, taken = {name: sum(s[name] for s in steps) / len(steps) for name in steps[0]}, _taken(losses)
     if learner.logit_scale:
         metrics["policy/logit_scale"] = learner.logit_scale.value
     return metrics | {
+        "value/loss": sum(taken) / len(taken),
         "value/explained_variance": explained,
+        "value/skipped_steps": float(len(losses) - len(taken)),
         "policy/inner_steps": float(len(steps)),
         "policy/skipped_steps": float(tried - len(steps)),
         "objective/reward": float((rewards * data.mask).sum(1).mean()),
     }
+
+
+def _taken(losses: Sequence[float | None]) -> list[float]:
+    """Of the steps that were taken. Raises FloatingPointError if there was none of them."""
+    taken = [loss for loss in losses if loss is not None]
+    if losses and not taken:
+        raise FloatingPointError("the value function met only gradients that are not finite numbers")
+    return taken
 
 
 def _assert_same_policy(watch: dict[str, float], bf16: bool) -> None:
@@ -428,9 +450,10 @@ def _value_step(
     old_values: Tensor | None,
     returns: Tensor,
     config: PPOConfig,
-) -> float:
+) -> float | None:
     """One optimiser step on the value function, clipped about old_values if they are given; its loss.
 
+    None: a gradient was not finite, and nothing was changed.
     seen: (B, R, read), what `ValueFunction.read` gave. All others: (B, R).
     """
     optimizer, device = learner.value_optimizer, learner.family.device
@@ -442,8 +465,9 @@ def _value_step(
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(_parameters(optimizer), config.max_grad_norm)
-    if torch.isfinite(norm):
-        optimizer.step()
+    if not torch.isfinite(norm):
+        return None
+    optimizer.step()
     return float(loss.detach())
 
 

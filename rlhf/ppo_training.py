@@ -105,8 +105,12 @@ class PPOTraining:
         self.progress = _Progress(**state["progress"])
 
     def _warm_up(self) -> Update:
-        data = self._rollout(self.config.warmup_episodes)
-        return Update(0, warm_up_value(self.learner, data, self.config, self.order))
+        try:
+            data = self._rollout(self.config.warmup_episodes)
+            return Update(0, warm_up_value(self.learner, data, self.config, self.order))
+        except FloatingPointError as error:
+            self.progress.ended = True
+            return Update(0, {}, str(error))
 
     def _rollout(self, episodes: int) -> Rollout:
         each = self.config.responses_per_prompt
@@ -190,7 +194,11 @@ class AdaptiveKL:
 
 
 class Average:
-    """Exponential moving average of weights; what it starts from is forgotten within a few updates."""
+    """Exponential moving average of weights.
+
+    The decay is n / (n + 3) in the nth update as long as that is less than asked for, so that what it starts
+    from is forgotten within a few updates.
+    """
 
     def __init__(self, state: dict[str, Tensor], decay: float):
         self.state, self.decay, self.count = state, decay, 0

@@ -51,7 +51,7 @@ def fit_probe(
 ) -> LikelihoodTerm:
     """The weights that explain rankings best: those of the likelihood are returned, the rest are the head's.
 
-    logprobs: (K, R) of each ranking's responses. pooled: (N, 3 hidden) of all of them.
+    logprobs: (K + B, R) of each ranking's responses and those it borrows. pooled: (N, 3 hidden) of them all.
     losses: from scores (N, heads) the loss of each ranking, the mean of the heads'. A convex problem if they
     are, solved to its end. The weak ridge keeps the weights finite where the rankings can be explained
     without a fault, and near 0 where there is nothing to explain.

@@ -54,7 +54,7 @@ class Assessment:
     """What the reward model thinks of N responses, normalised."""
 
     scores: Tensor  # (N,) the mean of the heads'
-    spread: Tensor  # (N,) their standard deviation: what the rankings leave open; 0 with one head
+    spread: Tensor  # (N,) their standard deviation, for who asks; 0 with one head
     early: Tensor  # (N, R) the part of the score that each token has earned by itself, the rest comes last
     states: Tensor | None = None  # (N, R, hidden + output) of the trunk before each token, `passes.Pass`
 

@@ -79,7 +79,7 @@ def run_round(
 
     stage = kept.take_up(reward_model) if kept else None
     if stage:
-        yield from stage.told
+        yield from (event for event in stage.told if event.state != "ppo")
     else:
         stage = Stage([], {})
         refusal = yield from _teach(family, reward_model, rankings, ids, config, seed, stage)
@@ -92,8 +92,6 @@ def run_round(
 
     # Another seed than the one that chooses the best checkpoint: its luck must not count as progress.
     before = evaluate_policy(family, reward_model, judges, config.ppo, seed + 1, role="published")
-    family.copy("published", "policy")
-    family.draw_back("policy", config.draw_back)
     judging_texts = set(prompts[:judging])
     chosen = [
         reward_model.encode(ranking.prompt, text)
@@ -101,10 +99,21 @@ def run_round(
         if ranking.prompt not in judging_texts
         for text in ranking.chosen()
     ]
-    training = PPOTraining(family, reward_model, ids, judges, config.ppo, seed, chosen)
-    if stage.training:
-        training.set_state(stage.training)
+
+    def begin() -> PPOTraining:
+        family.copy("published", "policy")
+        family.draw_back("policy", config.draw_back)
+        return PPOTraining(family, reward_model, ids, judges, config.ppo, seed, chosen)
+
+    training = begin()
     told = [event for event in stage.told if event.state == "ppo"]
+    if stage.training:
+        try:
+            training.set_state(stage.training)
+        except Exception as error:  # of another device, say
+            print(f"PPO begins again, as its state cannot be taken up here: {error}", flush=True)
+            training, told = begin(), []
+    yield from told
     stop = None
     for done in training:
         stop = done.stop
@@ -116,7 +125,7 @@ def run_round(
     best, went_back = (int(last.metrics.get(f"policy/{name}", 0)) for name in ("best_update", "went_back"))
     summary |= {"updates": float(last.step), "best_update": float(best)}
     if best == 0:
-        reason = f"PPO found no policy within {config.ppo.kl_limit:g} nats of KL"
+        reason = f"PPO found no policy with a score that is finite and KL within {config.ppo.kl_limit:g} nats"
         yield Outcome(False, stop or reason, summary)
         return
     after = evaluate_policy(family, reward_model, judges, config.ppo, seed + 1)
@@ -144,7 +153,8 @@ def _remark(stop: str | None, went_back: int, skipped: int, kl_limit: float) -> 
 
 def _progress(done: Update, config: PPOConfig) -> Progress:
     if done.step == 0:
-        return Progress("ppo", "warming up the value function", 0, done.metrics)
+        detail = "warming up the value function" + (f": {done.stop}" if done.stop else "")
+        return Progress("ppo", detail, 0, done.metrics)
     score = f"score {done.metrics.get('objective/score', math.nan):+.2f}"
     detail = f"PPO update {done.step} of {config.updates}: {done.stop or score}"
     return Progress("ppo", detail, done.step, done.metrics)

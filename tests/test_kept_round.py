@@ -76,7 +76,7 @@ def test_what_belongs_to_another_round_is_not_taken_up(start, tmp_path):
     assert kept["identity"] == KeptRound(tmp_path, "another round").identity
 
 
-@pytest.mark.parametrize("name", ["ppo.pt", "reward/round.json", "reward/reward_head.safetensors"])
+@pytest.mark.parametrize("name", ["reward/round.json", "reward/reward_head.safetensors"])
 def test_a_damaged_one_begins_again(start, tmp_path, name, capsys):
     straight = list(start(folder=None))
     until(start(), "ppo", 3)
@@ -84,6 +84,24 @@ def test_a_damaged_one_begins_again(start, tmp_path, name, capsys):
     file.write_bytes(file.read_bytes()[:20])
     assert list(start()) == straight
     assert "so it begins again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("left", [0, 20, None])
+def test_of_a_damaged_state_of_ppo_the_reward_model_is_left(start, tmp_path, left, monkeypatch, capsys):
+    """left: bytes of the file; None: it is whole, and of a device whose random numbers are made otherwise."""
+    straight = list(start(folder=None))
+    until(start(), "ppo", 3)
+    file = tmp_path / "round" / "ppo.pt"
+    if left is None:
+        kept = torch.load(file, weights_only=True)
+        kept["training"]["generator"] = kept["training"]["generator"][:16]
+        torch.save(kept, file)
+    else:
+        file.write_bytes(file.read_bytes()[:left])
+    monkeypatch.setattr(rounds, "train_reward_model", None)  # it would be called
+    assert list(start()) == straight
+    said = capsys.readouterr().out
+    assert ("PPO begins again" if left is None else "so it begins again") in said
 
 
 def test_a_round_that_cannot_be_kept_is_trained_all_the_same(start, tmp_path, capsys):

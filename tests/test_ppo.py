@@ -1,6 +1,8 @@
 """PPO on really trained tiny models: first-step identities, planted preferences, seeds, the EOS rule."""
 
+import copy
 import itertools
+import math
 import random
 from dataclasses import replace
 
@@ -495,3 +497,55 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_told(tiny_model, monkeypat
     after = family.state("policy")
     assert all(torch.isfinite(now).all() for now in after.values())
     assert any(not torch.equal(now, before[name]) for name, now in after.items())
+
+
+@pytest.mark.parametrize("bad", [1, 100])
+def test_so_is_one_of_the_value_function(tiny_model, monkeypatch, bad):
+    family, model, prompts = setup(tiny_model)
+    config = replace(SHORT, minibatch=32, warmup_epochs=2)
+    learner, data = Learner.start(family, model, config), draw(family, model, prompts)
+    real, calls = f.value_loss, []
+
+    def value_loss(*arguments):
+        calls.append(arguments)
+        return real(*arguments) * (float("nan") if len(calls) <= bad else 1.0)
+
+    monkeypatch.setattr(f, "value_loss", value_loss)
+    if bad > 1:
+        with pytest.raises(FloatingPointError, match="value function met only gradients"):
+            update(learner, data, 0.05, config, random.Random(0))
+    else:
+        metrics = update(learner, data, 0.05, config, random.Random(0))
+        assert (metrics["value/skipped_steps"], metrics["policy/skipped_steps"]) == (1, 0)
+        assert math.isfinite(metrics["value/loss"])
+    before = copy.deepcopy(learner.value_function.state_dict())
+    data.states[3] = float("inf")
+    with pytest.raises(FloatingPointError, match="value function met only gradients"):
+        warm_up_value(learner, data, replace(config, minibatch=64), random.Random(0))
+    assert all(torch.equal(t, before[name]) for name, t in learner.value_function.state_dict().items())
+
+
+def test_an_update_that_sees_another_policy_is_refused_also_when_its_first_step_was_left_out(
+    tiny_model, monkeypatch
+):
+    family, model, prompts = setup(tiny_model)
+    data, real, calls = draw(family, model, prompts), ppo._policy_step, []
+    data.logprobs = data.logprobs - 0.5 * data.mask
+
+    def step(*given):
+        calls.append(given)
+        return real(*given) if len(calls) > 1 else None
+
+    monkeypatch.setattr(ppo, "_policy_step", step)
+    with pytest.raises(RuntimeError, match="first ratio"):
+        update(Learner.start(family, model, SHORT), data, 0.05, SHORT, random.Random(0))
+    assert len(calls) == 2
+
+
+def test_a_policy_of_no_numbers_ends_training_with_a_reason(tiny_model):
+    family, model, prompts = setup(tiny_model)
+    with torch.no_grad():
+        family.parameters("policy")[0].fill_(float("nan"))
+    updates = list(PPOTraining(family, model, prompts, prompts[:8], SHORT, 0))
+    assert [(u.step, u.metrics) for u in updates] == [(0, {})]
+    assert "not finite numbers" in updates[0].stop
