@@ -8,7 +8,7 @@ than the attention that is masked away, several trees stand in a row, none of wh
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TypeVar
 
@@ -34,6 +34,17 @@ class Padded:
     position_ids: Tensor | None = None  # (B, T), 0 in padding; None where they are the natural ones
     attention: Tensor | None = None  # (B, 1, T, T) True where a token sees another, for shared rows
     even: bool = False  # of a shape that others have too, see `plant`
+    flat: Tensor | None = None  # (M,) where in N x R the response tokens are, then 0; None: as `mask` has it
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All there are, for `of`."""
+        return [t for t in vars(self).values() if isinstance(t, Tensor)]
+
+    def of(self, tensors: Sequence[Tensor]) -> "Padded":
+        """The same with these."""
+        names = [name for name, t in vars(self).items() if isinstance(t, Tensor)]
+        return replace(self, **dict(zip(names, tensors, strict=True)))
 
     @property
     def inputs(self) -> dict[str, Tensor]:

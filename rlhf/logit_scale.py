@@ -46,7 +46,7 @@ class LogitScale:
 
     def forget(self) -> None:
         """What was heard so far."""
-        self._heard = torch.zeros_like(self.log)
+        self._heard.zero_()  # where it is: a recorded pass adds to it there
 
     def hear(self, logits: Tensor, counted: Tensor | None = None) -> None:
         """What the gradient of logits (M, V) says of the factor, in the backward pass to come.
@@ -57,14 +57,14 @@ class LogitScale:
 
         def take(gradient: Tensor) -> None:
             found = (gradient * values).sum(-1)
-            self._heard += (found if counted is None else found[counted]).sum()
+            self._heard += (found if counted is None else found.where(counted, 0.0)).sum()
 
         logits.register_hook(take)
 
     @torch.no_grad()
     def step(self) -> None:
         """Move the factor by what was heard."""
-        self.log.grad = self._heard
+        self.log.grad = self._heard.clone()
         self.forget()
         before = self.log.clone()
         self.optimizer.step()

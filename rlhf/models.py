@@ -34,7 +34,7 @@ from rlhf.decoding import continues
 from rlhf.lora_product import quicken
 from rlhf.passes import reads_trees, window_of
 from rlhf.pooled import PooledHead
-from rlhf.quick_steps import lay_together
+from rlhf.quick_steps import lay_together, of_known_build
 from rlhf.voices import BASE, Voices
 
 FULL_BELOW = 50_000_000  # parameters; `--tuning auto` trains smaller models in full
@@ -179,6 +179,7 @@ class Family:
         with self._autocast(sampling=False):  # as in use: a mask has the type of what it masks
             if not (exact and reads_trees(reference)):
                 self.longest_tree = 0
+        self.records = device.type == "cuda" and self.longest_tree > 0 and of_known_build(reference)
         self.pad_id = pad_id_of(tokenizer)
         self.eos_ids = eos_ids_of(tokenizer, reference)
         if not self.eos_ids:

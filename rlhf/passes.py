@@ -1,6 +1,6 @@
 """One pass of a model over prompts and responses, and what is heard of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,20 +22,21 @@ class Pass:
 
     middle: Tensor  # (B, T, hidden) float32, the states at three quarters of the depth; why there: `pooled`
     last: Tensor  # (B, T, output) float32, the states that the LM head reads
-    logits: Tensor  # (M, V) that predict the response tokens, in the order of `batch.mask`
+    logits: Tensor  # (M, V) that predict the response tokens, in the order of `batch.mask` or `batch.flat`
     batch: Padded
 
     def logprobs(self, temperature: float) -> Tensor:
         """Log-probabilities of the response tokens (N, R); 0 behind the end."""
         mask = self.batch.mask
-        found = f.logprobs_of(self.logits, self.batch.tokens[mask], temperature)
-        return torch.zeros_like(mask, dtype=found.dtype).masked_scatter(mask, found)
+        found = f.logprobs_of(self.logits, _picked(self.batch.tokens, self.batch), temperature)
+        if self.batch.flat is None:
+            return torch.zeros_like(mask, dtype=found.dtype).masked_scatter(mask, found)
+        place = (mask.flatten().cumsum(0) - 1).clamp(min=0)  # in a graph no shape may depend on the mask
+        return found.index_select(0, place).view_as(mask) * mask
 
-    def tokens_of(self, rows: Sequence[int]) -> Tensor:
-        """Which of the logits belong to these of the N responses (M,)."""
-        among = torch.zeros_like(self.batch.mask[:, :1])
-        among[list(rows)] = True
-        return among.expand_as(self.batch.mask)[self.batch.mask]
+    def tokens_of(self, heeded: Tensor) -> Tensor:
+        """Which of the logits belong to those of the N responses that are heeded (N,) -> (M,)."""
+        return _picked(heeded.unsqueeze(1).expand_as(self.batch.mask), self.batch)
 
     def written(self) -> Tensor:
         """Middle states of the response tokens themselves (N, R, hidden)."""
@@ -44,6 +45,11 @@ class Pass:
     def before(self) -> Tensor:
         """Middle and last states before each response token (N, R, hidden + output)."""
         return torch.cat([_at(self.middle, self.batch.before), _at(self.last, self.batch.before)], dim=-1)
+
+
+def _picked(values: Tensor, batch: Padded) -> Tensor:
+    """Of values (N, R) those of the response tokens (M,)."""
+    return values[batch.mask] if batch.flat is None else values.flatten().index_select(0, batch.flat)
 
 
 def _at(states: Tensor, places: Tensor) -> Tensor:
@@ -56,11 +62,12 @@ def look(model: PreTrainedModel, batch: Padded) -> Pass:
     Raises ModelError for a model whose layers or LM head take no part in its pass.
     """
     heard: dict[str, Tensor] = {}
-    only = batch.before[batch.mask]
+    only = _picked(batch.before, batch)
+    count = len(only)
     if batch.even:
-        only = F.pad(only, (0, -len(only) % LOGITS))
+        only = F.pad(only, (0, -count % LOGITS))
     with _listen(model, heard, only):
-        logits = model(**batch.inputs, use_cache=False).logits.squeeze(0)[: batch.mask.sum()]
+        logits = model(**batch.inputs, use_cache=False).logits.squeeze(0)[:count]
     if len(heard) < 2:
         raise ModelError(f"{type(model).__name__} does not show its hidden states; use another model.")
     return Pass(heard["middle"].float(), heard["last"].float(), logits, batch)

@@ -67,7 +67,8 @@ from rlhf.imitation import Chosen, Imitation
 from rlhf.likelihood import token_logprobs_at
 from rlhf.logit_scale import LogitScale, logit_gains
 from rlhf.models import Family
-from rlhf.passes import look
+from rlhf.passes import Pass
+from rlhf.recorded import Passes, recording
 from rlhf.reward_model import RewardModel
 from rlhf.value_function import ValueFunction
 
@@ -216,6 +217,7 @@ class Learner:
     policy_optimizer: torch.optim.Optimizer
     value_optimizer: torch.optim.Optimizer
     logit_scale: LogitScale | None
+    passes: Passes  # of the policy: log-probabilities (N, R) at the sampling temperature
     chosen: Deck[Chosen] | None = None
 
     @classmethod
@@ -237,7 +239,15 @@ class Learner:
             weight_decay=0.0,
             fused=True,
         )
-        return cls(family, value_function, policy, value, _logit_scale(family, config))
+        factor = _logit_scale(family, config)
+
+        def read(seen: Pass, sampled: Tensor) -> tuple[Tensor]:
+            if factor:  # which chosen responses leave alone
+                factor.hear(seen.logits, seen.tokens_of(sampled))
+            return (seen.logprobs(config.sampling.temperature),)
+
+        passes = Passes(family, "policy", read, family.parameters("policy"))
+        return cls(family, value_function, policy, value, factor, passes)
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
@@ -335,7 +345,8 @@ def update(
         for start in range(0, len(rows), config.minibatch):
             part = rows[start : start + config.minibatch]
             tried += 1
-            watch = _policy_step(learner, data, advantages, part, kl_coef, config)
+            with recording(learner.family):
+                watch = _policy_step(learner, data, advantages, part, kl_coef, config)
             if watch is None:
                 continue
             if not steps:  # nothing has been learned yet: the same policy must give the same numbers
@@ -393,40 +404,37 @@ def _policy_step(
     family, optimizer, factor = learner.family, learner.policy_optimizer, learner.logit_scale
     prompts, responses = [data.prompts[i] for i in rows], [data.responses[i] for i in rows]
     tokens = sum(map(len, responses))
-    total: dict[str, float] = {}
     if learner.chosen:
         drawn = list(islice(learner.chosen, config.chosen_among(len(rows))))
         imitation = Imitation.of(drawn, learner.value_function)
         prompts += [c.prompt for c in imitation.chosen]
         responses += [c.response for c in imitation.chosen]
-        total["policy/chosen_loss"] = 0.0
-    optimizer.zero_grad(set_to_none=True)
+    watched: list[tuple[float, dict[str, Tensor]]] = []  # read in the end: to read is to wait for a GPU
+    learner.passes.forget_gradients()
     if factor:
         factor.forget()
     for picked, batch in family.batches(prompts, responses):
         sampled = [place for place, i in enumerate(picked) if i < len(rows)]
         chosen = [place for place, i in enumerate(picked) if i >= len(rows)]
+        of_policy = torch.tensor([i < len(rows) for i in picked], device=family.device)
         loss = torch.zeros((), device=family.device)
-        with family.use("policy") as model:
-            seen = look(model, batch)
-            logprobs, mask = seen.logprobs(config.sampling.temperature), batch.mask
+        with family.use("policy"):
+            (logprobs,), mask = learner.passes(batch, of_policy), batch.mask
+            logprobs = logprobs[:, : mask.shape[1]]
             if sampled:
                 part = [rows[picked[place]] for place in sampled]
                 columns = min(mask.shape[1], data.mask.shape[1])  # a chosen response may be longer than any
                 counts, now = (t[sampled, :columns] for t in (mask, logprobs))
                 old, advantage = (t[part, :columns].to(family.device) for t in (data.logprobs, advantages))
                 own, watch = f.policy_loss(now, old, advantage, counts, config.clip)
-                share = float(counts.sum()) / tokens
+                share = sum(len(responses[picked[place]]) for place in sampled) / tokens
                 loss = loss + share * own
-                for name, number in (watch | {"policy/loss": own.detach()}).items():
-                    total[name] = total.get(name, 0.0) + float(number) * share
-                if factor:  # which the chosen leave alone
-                    factor.hear(seen.logits, seen.tokens_of(sampled))
+                watched.append((share, watch | {"policy/loss": own.detach()}))
             if chosen:
                 which = [picked[place] - len(rows) for place in chosen]
                 own = imitation.loss(which, logprobs[chosen], mask[chosen], kl_coef)
                 loss = loss + config.chosen_coef * own
-                total["policy/chosen_loss"] += float(own.detach())
+                watched.append((1.0, {"policy/chosen_loss": own.detach()}))
             loss.backward()
     norm = nn.utils.clip_grad_norm_(_parameters(optimizer), config.max_grad_norm)
     if not torch.isfinite(norm):
@@ -434,6 +442,10 @@ def _policy_step(
     if factor:
         factor.step()
     optimizer.step()
+    total = {"policy/chosen_loss": 0.0} if learner.chosen else {}
+    for share, watch in watched:
+        for name, number in zip(watch, torch.stack([*watch.values()]).tolist(), strict=True):
+            total[name] = total.get(name, 0.0) + number * share
     return total
 
 

@@ -26,15 +26,22 @@ BUILD = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3For
 STEADY = ("default", "linear", "llama3")  # kinds of rotary embedding that do not depend on the length
 
 
-def may_be_quick(model: PreTrainedModel) -> bool:
-    """Whether the model has the build that these steps are for."""
-    config, cuda = model.config, model.device.type == "cuda"
+def of_known_build(model: PreTrainedModel) -> bool:
+    """Whether it is Llama's, and what it does depends on nothing but its input's shape."""
     return (
         type(model).__name__ in BUILD
-        and (cuda or (model.num_parameters() < QUICK_BELOW and model.dtype == torch.float32))
-        and config.hidden_act == "silu"
-        and not getattr(config, "sliding_window", None)
+        and not getattr(model.config, "sliding_window", None)
         and model.model.rotary_emb.rope_type in STEADY
+    )
+
+
+def may_be_quick(model: PreTrainedModel) -> bool:
+    """Whether these steps are for such a model, here."""
+    cuda = model.device.type == "cuda"
+    return (
+        of_known_build(model)
+        and (cuda or (model.num_parameters() < QUICK_BELOW and model.dtype == torch.float32))
+        and model.config.hidden_act == "silu"
         and type(model.lm_head) is nn.Linear
         and all(
             type(part) is nn.Linear or is_plain(part)

@@ -42,9 +42,10 @@ from data.preferences import RankedResponses
 from rlhf.generate import encode_prompt
 from rlhf.likelihood import token_logprobs
 from rlhf.models import Family
-from rlhf.passes import look
+from rlhf.passes import Pass, look
 from rlhf.pooled import pool
 from rlhf.probe import LikelihoodTerm
+from rlhf.recorded import Passes
 
 LOG_RATIO = 0.3  # weight of part 2, DPO's beta
 
@@ -67,6 +68,7 @@ class RewardModel:
         self.head = family.new_head()
         self.likelihood = LikelihoodTerm()
         self.probe = family.new_head()  # the head as it was fitted to the reference's states
+        self.passes: Passes | None = None  # of the trunk, while it is trained
         self.mean, self.std = 0.0, 1.0
 
     def reset(self, seed: int, heads: int = 1) -> None:
@@ -95,6 +97,12 @@ class RewardModel:
         encoded = [self.encode(ranking.prompt, text, finished) for text, finished in ended]
         return encoded[0][0], [response for _, response in encoded]
 
+    def read(self, seen: Pass, _heeded: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Of a pass what the heads say (N, heads), and the log-probabilities (N, R)."""
+        mask = seen.batch.mask.clone()
+        mask[:, 0] = True  # as in every response; so in what only fills a batch up, which else were no number
+        return self.head(pool(seen.written(), mask)), seen.logprobs(temperature=1.0)
+
     def trunk_scores(
         self,
         prompts: Sequence[list[int]],
@@ -113,16 +121,19 @@ class RewardModel:
         family, device = self.family, self.family.device
         parts, ratios, order = [], [], []
         for rows, batch in family.batches(prompts, responses):
-            with family.use("reward") as model:
-                seen = look(model, batch)
-            logprobs = seen.logprobs(temperature=1.0)
-            own = ref_logprobs[rows, : logprobs.shape[1]].to(device)
-            ratio = LOG_RATIO * (logprobs - own)
-            parts.append(self.head(pool(seen.written(), batch.mask)) + ratio.sum(1, keepdim=True))
-            ratios.append(F.pad(ratio, (0, ref_logprobs.shape[1] - ratio.shape[1])))
+            longest = batch.mask.shape[1]
+            if self.passes and torch.is_grad_enabled():
+                heard, logprobs = self.passes(batch)
+            else:
+                with family.use("reward") as model:
+                    seen = look(model, batch)
+                heard, logprobs = self.read(seen)
+                if states is not None:
+                    states[rows, :longest] = seen.before()
+            ratio = LOG_RATIO * (logprobs[:, :longest] - ref_logprobs[rows, :longest].to(device))
+            parts.append(heard + ratio.sum(1, keepdim=True))
+            ratios.append(F.pad(ratio, (0, ref_logprobs.shape[1] - longest)))
             order += rows
-            if states is not None:
-                states[rows, : logprobs.shape[1]] = seen.before()
         place = torch.tensor(order).argsort().to(device)  # where each sequence went
         return torch.cat(parts)[place], torch.cat(ratios)[place]
 

@@ -35,6 +35,7 @@ from rlhf.config import setting
 from rlhf.likelihood import logprobs_and_pools
 from rlhf.probe import fit_probe
 from rlhf.ranking_loss import LIKELIHOODS, Lesson
+from rlhf.recorded import Passes, recording
 from rlhf.reward_model import RewardModel
 
 
@@ -145,13 +146,18 @@ def _train(
     size = config.rankings_per_step
     steps = [step for _ in range(epochs) for step in _steps(by_prompt, size, order)]
     warmup = max(1, round(config.warmup * len(steps)))
-    for number, step in enumerate(steps):
-        share = min((number + 1) / warmup, (len(steps) - number) / max(1, len(steps) - warmup))
-        for group in optimizer.param_groups:
-            group["lr"] = rate * share
-        parts = [step[i : i + size] for i in range(0, len(step), size)]
-        loss = _optimise(model, parts, config, optimizer, parameters)
-        yield {"reward_model/skipped_steps": 1.0} if loss is None else {"reward_model/loss": loss}
+    model.passes = Passes(model.family, "reward", model.read, parameters)
+    try:
+        for number, step in enumerate(steps):
+            share = min((number + 1) / warmup, (len(steps) - number) / max(1, len(steps) - warmup))
+            for group in optimizer.param_groups:
+                group["lr"] = rate * share
+            parts = [step[i : i + size] for i in range(0, len(step), size)]
+            with recording(model.family):
+                loss = _optimise(model, parts, config, optimizer, parameters)
+            yield {"reward_model/skipped_steps": 1.0} if loss is None else {"reward_model/loss": loss}
+    finally:
+        model.passes = None
 
 
 @dataclass(frozen=True)
@@ -244,17 +250,17 @@ def _optimise(
     Gradients add up over the parts, so that a prompt with many rankings needs no more memory than others.
     None: a gradient was not finite, and nothing was changed.
     """
-    optimizer.zero_grad(set_to_none=True)
-    total, count = 0.0, sum(map(len, parts))
+    model.passes.forget_gradients()
+    losses, count = [], sum(map(len, parts))
     for part in parts:
         with model.family.use("reward"):
             loss = _losses(model, part, config).sum() / count
             loss.backward()
-        total += float(loss.detach())
+        losses.append(loss.detach())
     if not torch.isfinite(torch.nn.utils.clip_grad_norm_(parameters, 1.0)):
         return None
     optimizer.step()
-    return total
+    return float(torch.stack(losses).sum())
 
 
 def _losses(model: RewardModel, part: Sequence[_Example], config: RewardModelConfig) -> Tensor:

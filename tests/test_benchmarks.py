@@ -2,11 +2,12 @@
 
 import json
 import sys
+import time
 
 import pytest
 
 from rlhf.models import load_family
-from tests.benchmarks import learner_vs_trl, ppo_vs_trl, reward_vs_trl
+from tests.benchmarks import floor, gpu, learner_vs_trl, limits, ppo_vs_trl, reward_vs_trl
 from tests.benchmarks.planted import Planted
 from tests.benchmarks.workload import make
 
@@ -35,6 +36,57 @@ def test_reward_model(workload, tmp_path):
     ask = {"folder": str(workload), "rankings": str(tmp_path / "rankings.json"), "threads": 1, "seed": 0}
     found = reward_vs_trl.podium(ask | {"bf16": False, "borrow": True, "train": 8, "passes": 1})
     assert found["low"] <= found["accuracy"] <= found["high"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """As the large shapes are made, taught and kept."""
+    folder = tmp_path_factory.mktemp("tiny") / "tiny-trained"
+    return make(folder, trained=True, prompts=70, shape="tiny", steps=2)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads the most memory from /proc")
+def test_an_update_part_by_part(tiny):
+    small = {"episodes": 8, "response_length": 6, "minibatches": 2, "inner_epochs": 1, "profile": 1}
+    ask = ppo_vs_trl.COMMON | small | {"folder": str(tiny), "updates": 2, "threads": 1, "bf16": False}
+    found = ppo_vs_trl.podium(ask | {"lora": True, "imitate": False})
+    assert len(found["seconds"]) == 1
+    assert set(found["parts"]) == {"sampling", "scoring", "inner_epochs", "rest", "longest"}
+    assert 1 < found["parts"]["longest"] <= 6
+    assert json.loads((tiny / "taught.json").read_text())[0] > 5
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads the most memory from /proc")
+def test_decoding_beside_its_floor(tiny):
+    ask = {"folder": str(tiny), "device": "cpu", "threads": 1, "runs": 1}
+    found = limits.decoding(ask | {"tunings": ["full", "lora"], "tokens": [3]})
+    lines = list(limits.decoding_table(found, "tiny", floor.Rates(1e12, 1e12)))
+    assert [line.split(", 3 tokens")[0].split()[-1] for line in lines] == ["full", "lora"]
+
+
+def test_what_does_not_fit_or_fails_does_not_stop_the_rest():
+    def fails(_left):
+        raise SystemExit("x" * 5000)
+
+    said, notes = [], gpu.Notes()
+    every = [
+        gpu.Job("large", 1e6, lambda left: {}),
+        gpu.Job("broken", 0, fails, alike="it"),
+        gpu.Job("again", 0, fails, alike="it"),
+        gpu.Job("needs it", 0, lambda left: {}, ("broken",)),
+        gpu.Job("small", 0, lambda left: {"left": left}),
+    ]
+    gpu.go(every, notes, time.monotonic() + 60, said.append)
+    assert list(notes.found) == ["small"]
+    assert 0 < notes.found["small"]["left"] <= 60
+    assert len(notes.failed["broken"]) == 2000
+    assert [line.split(" (")[0] for line in notes.skipped] == ["large", "again", "needs it"]
+    assert len(said) == 5
+    assert [job.name for job in gpu.picked([*every, gpu.Job("rates", 0, fails)], ["needs"])] == [
+        "broken",
+        "needs it",
+        "rates",
+    ]
 
 
 def test_a_planted_reward_is_what_ppo_is_paid(tmp_path):

@@ -21,6 +21,7 @@ from rlhf.models import load_family
 from rlhf.passes import alike
 from rlhf.ppo import PPOConfig
 from rlhf.ppo_training import PPOTraining
+from rlhf.recorded import MOST, Passes, recording
 from rlhf.reward_model import RewardModel
 from rlhf.reward_training import RewardModelConfig, train_reward_model
 from rlhf.worker import Worker
@@ -101,6 +102,58 @@ def test_samples_come_with_the_log_probabilities_that_an_update_sees(tuning, pre
         assert differ.max() < (0.7 if precision == "bf16" else 5e-3), role
 
 
+@pytest.mark.parametrize(("tuning", "precision"), KINDS)
+def test_a_replayed_pass_gives_what_the_model_gives_and_the_same_gradient(tuning, precision):
+    """Batches of several shapes in turn, weights that move between them; several that wait for a gradient."""
+    family = family_on("cuda", tuning, precision)
+    prompts = prompts_of(family, 96)
+    samples = sample_from(family, "reference", prompts, SAMPLING, torch.Generator("cuda").manual_seed(0))
+    parameters = family.parameters("policy")
+
+    def read(seen, heeded):
+        return (seen.logprobs(0.8) * heeded.unsqueeze(1),)
+
+    def batch_of(start, count):
+        rows = range(start, start + count)
+        asked = [prompts[i] for i in rows], [samples[i].tokens for i in rows]
+        ((_, batch),) = family.batches(*asked)
+        return batch
+
+    def gone_through(passes, batch):
+        with recording(family):
+            passes.forget_gradients()
+            (logprobs,) = passes(batch)
+            logprobs = logprobs[:, : batch.mask.shape[1]]
+            (-logprobs.sum() / 100).backward()
+            found = [p.grad.clone() for p in parameters]
+        return logprobs.detach(), found
+
+    passes, plain = (Passes(family, "policy", read, parameters) for _ in range(2))
+    plain.graphs = dict.fromkeys(range(MOST))  # no room: nothing is ever recorded
+    order = [(0, 16), (16, 16), (32, 4), (36, 16), (52, 4), (56, 16), (72, 4), (76, 16)]
+    for turn, (start, count) in enumerate(order):
+        batch = batch_of(start, count)
+        (logprobs, gradients), (wanted, others) = gone_through(passes, batch), gone_through(plain, batch)
+        scale = max(float(g.abs().max()) for g in others)
+        error = max(float((a - b).abs().max()) for a, b in zip(gradients, others, strict=True))
+        assert torch.allclose(logprobs, wanted, atol=1e-4 if precision == "float32" else 0.2), turn
+        assert error < (1e-3 if precision == "float32" else 0.05) * scale, (turn, error, scale)
+        with torch.no_grad():
+            for p in parameters:
+                p.add_(0.002 * torch.randn_like(p))
+    assert any(graph is not None for graph in passes.graphs.values())
+
+    with recording(family):  # two at once: the second goes through the model
+        passes.forget_gradients()
+        first, second = (passes(batch_of(start, 16))[0].sum() for start in (0, 36))
+        (-(first + second) / 100).backward()
+        together = [p.grad.clone() for p in parameters]
+    apart = [gone_through(plain, batch_of(start, 16))[1] for start in (0, 36)]
+    scale = max(float(g.abs().max()) for g in together)
+    for own, one, other in zip(together, *apart, strict=True):
+        assert (own - one - other).abs().max() < (1e-3 if precision == "float32" else 0.05) * scale
+
+
 def rankings(count=48):
     """Of the starter's own responses, the shorter the better."""
     family = load_family("starter", device="cpu")
@@ -124,7 +177,7 @@ def learned(device, tuning, data):
         draw = torch.Generator().manual_seed(2)
         state = {n: torch.randn(t.shape, generator=draw) * 0.1 for n, t in family.state("reward").items()}
         family.set_state("reward", {n: t * ("lora_B" not in n) for n, t in state.items()})
-    losses = [m["reward_model/loss"] for m in train_reward_model(model, data, RewardModelConfig(epochs=1), 0)]
+    losses = [m["reward_model/loss"] for m in train_reward_model(model, data, RewardModelConfig(epochs=3), 0)]
     texts = [(r.prompt, text) for r in data for text in r.responses]
     return torch.tensor(losses), model.score_texts(*zip(*texts, strict=True))
 

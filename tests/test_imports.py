@@ -43,6 +43,7 @@ LEVELS = {
     "rlhf.pooled": 0,
     "rlhf.probe": 0,
     "rlhf.ranking_loss": 0,
+    "rlhf.recorded": 1,
     "rlhf.reward_model": 1,
     "rlhf.reward_training": 1,
     "rlhf.reward_accuracy": 1,
