@@ -175,7 +175,8 @@ class Family:
         self.longest_tree = min(longest, window_of(reference) or longest, room or longest)
         with self._autocast(sampling=True):
             continues(reference)
-        exact = reads_trees(reference)
+        # In bf16 a model that cannot read them would be found out too seldom.
+        exact = reads_trees(reference) if reference.dtype == torch.float32 else of_known_build(reference)
         with self._autocast(sampling=False):  # as in use: a mask has the type of what it masks
             if not (exact and reads_trees(reference)):
                 self.longest_tree = 0

@@ -130,7 +130,7 @@ def test_a_replayed_pass_gives_what_the_model_gives_and_the_same_gradient(tuning
 
     passes, plain = (Passes(family, "policy", read, parameters) for _ in range(2))
     plain.graphs = dict.fromkeys(range(MOST))  # no room: nothing is ever recorded
-    order = [(0, 16), (16, 16), (32, 4), (36, 16), (52, 4), (56, 16), (72, 4), (76, 16)]
+    order = [(0, 16), (16, 16), (32, 4), (0, 16), (16, 16), (32, 4), (0, 16), (76, 16)]
     for turn, (start, count) in enumerate(order):
         batch = batch_of(start, count)
         (logprobs, gradients), (wanted, others) = gone_through(passes, batch), gone_through(plain, batch)
@@ -141,7 +141,7 @@ def test_a_replayed_pass_gives_what_the_model_gives_and_the_same_gradient(tuning
         with torch.no_grad():
             for p in parameters:
                 p.add_(0.002 * torch.randn_like(p))
-    assert any(graph is not None for graph in passes.graphs.values())
+    assert sum(graph is not None for graph in passes.graphs.values()) > 1
 
     with recording(family):  # two at once: the second goes through the model
         passes.forget_gradients()

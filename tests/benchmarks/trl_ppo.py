@@ -2,15 +2,20 @@
 
     peer/bin/python -m tests.benchmarks.trl_ppo --one '{"folder": ..., "updates": 4, ...}'
 
-Prints one JSON line: seconds of each update, most memory held. For `ppo_vs_trl` the reward model is that of
-the workload; for `learner_vs_trl` it pays what `planted` says, and the policy is saved.
+Prints one JSON line: seconds of each update, most memory held, tokens of a response. For `ppo_vs_trl` the
+reward model is that of the workload; for `learner_vs_trl` it pays what `planted` says, and the policy is
+saved.
+
+Its settings are what serves its speed. bf16 is said in the environment too, as `accelerate launch` does:
+`PPOTrainer` makes an Accelerator of its own, which the trainer's arguments do not reach (transformers 5.17).
+On CUDA, what is never trained (reference, reward model, the base under LoRA) is in bf16, as only the policy's
+pass in an update is under autocast; what is left in float32 may use TF32. `pure`: all weights are bf16.
 """
 
 import argparse
 import json
 import os
 import tempfile
-import time
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +24,7 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
+import trl.experimental.ppo.ppo_trainer as trainer_module
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import (
@@ -30,18 +36,34 @@ from transformers import (
 )
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
+from tests.benchmarks.measured import now, peak_memory
+
 
 class Clock(TrainerCallback):
     """When each update ended."""
 
-    def __init__(self):
-        self.ended = []
+    def __init__(self, device: str):
+        self.device, self.ended = device, []
 
     def on_train_begin(self, *_args, **_more):
-        self.ended.append(time.perf_counter())
+        self.ended.append(now(self.device))
 
     def on_step_end(self, *_args, **_more):
-        self.ended.append(time.perf_counter())
+        self.ended.append(now(self.device))
+
+
+def count_tokens(pad_id: int) -> list[Tensor]:
+    """Where the lengths of the responses of each rollout will be, their EOS counted."""
+    lengths: list[Tensor] = []
+    truncate = trainer_module.truncate_response
+
+    def counted(*arguments):
+        responses = truncate(*arguments)
+        lengths.append((responses != pad_id).sum(1))
+        return responses
+
+    trainer_module.truncate_response = counted
+    return lengths
 
 
 class PlantedReward(nn.Module):
@@ -67,11 +89,15 @@ class PlantedReward(nn.Module):
 
 def train(ask: dict) -> dict:
     """Seconds of each update and the most memory held."""
-    folder = Path(ask["folder"])
+    folder, device = Path(ask["folder"]), ask.get("device", "cpu")
     torch.set_num_threads(ask["threads"])
     set_seed(ask["seed"])
+    mixed = ask["bf16"] and not ask.get("pure")
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if mixed else "no"
+    trained = torch.bfloat16 if ask.get("pure") else torch.float32
+    fixed = torch.bfloat16 if ask["bf16"] and device == "cuda" else trained
     tokenizer = AutoTokenizer.from_pretrained(folder / "policy", padding_side="left")
-    policy = AutoModelForCausalLM.from_pretrained(folder / "policy", dtype=torch.float32)
+    policy = AutoModelForCausalLM.from_pretrained(folder / "policy", dtype=fixed if ask["lora"] else trained)
     reference = None
     peft_config = None
     if ask["lora"]:
@@ -81,12 +107,10 @@ def train(ask: dict) -> dict:
             r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM", lora_dropout=0.0
         )
     else:
-        reference = AutoModelForCausalLM.from_pretrained(folder / "policy", dtype=torch.float32)
+        reference = AutoModelForCausalLM.from_pretrained(folder / "policy", dtype=fixed)
     value, reward = (
-        AutoModelForSequenceClassification.from_pretrained(
-            folder / "reward", num_labels=1, dtype=torch.float32
-        )
-        for _ in range(2)
+        AutoModelForSequenceClassification.from_pretrained(folder / "reward", num_labels=1, dtype=dtype)
+        for dtype in (trained, fixed)
     )
     if ask.get("planted"):
         from tests.benchmarks.planted import Planted
@@ -94,7 +118,7 @@ def train(ask: dict) -> dict:
         reward = PlantedReward(Planted(tokenizer, **ask["planted"]))
     prompts = json.loads((folder / "prompts.json").read_text())
     dataset = Dataset.from_dict({"input_ids": prompts})
-    clock = Clock()
+    clock, lengths = Clock(device), count_tokens(tokenizer.pad_token_id)
     with tempfile.TemporaryDirectory() as scratch:
         config = PPOConfig(
             output_dir=scratch,
@@ -113,8 +137,9 @@ def train(ask: dict) -> dict:
             num_sample_generations=0,
             save_strategy="no",
             report_to=[],
-            use_cpu=True,
-            bf16=ask["bf16"],
+            use_cpu=device == "cpu",
+            bf16=mixed,
+            tf32=True if device == "cuda" else None,
             disable_tqdm=True,
             seed=ask["seed"],
         )
@@ -133,10 +158,9 @@ def train(ask: dict) -> dict:
         trainer.train()
     if ask.get("save"):
         policy.save_pretrained(ask["save"])
-    status = Path("/proc/self/status").read_text()
-    peak = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
     seconds = [later - earlier for earlier, later in pairwise(clock.ended)]
-    return {"seconds": seconds, "peak_mb": round(int(peak) / 1024)}
+    tokens = torch.cat(lengths[1:] or lengths).float().mean().item()
+    return {"seconds": seconds, "tokens": tokens, **peak_memory(device)}
 
 
 if __name__ == "__main__":
