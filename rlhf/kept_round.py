@@ -22,7 +22,7 @@ from rlhf.checkpoint import write_folder
 from rlhf.ppo_training import PPOTraining
 from rlhf.reward_model import RewardModel
 
-FORMAT = 2  # of what is kept; another one is not taken up
+FORMAT = 3  # of what is kept; another one is not taken up
 SHARE = 0.05  # of the time, at most, goes into writing PPO's state
 
 

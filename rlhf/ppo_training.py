@@ -141,11 +141,15 @@ class PPOTraining:
                 limit = f"the limit of {progress.limit:.3g}"
                 stop = f"KL against the reference reached {kl:.1f} nats, over {limit}"
             progress.just_went_back = over
-            due = progress.step % config.evaluate_every == 0 or progress.step == config.updates
-            if stop is None and due:
-                metrics |= self._judge()
         except FloatingPointError as error:
             stop = str(error)
+        due = progress.step % config.evaluate_every == 0 or progress.step == config.updates
+        unknown = stop and self.average.count > progress.judged  # an average that no held-out prompt has seen
+        if unknown or (due and not stop):
+            try:
+                metrics |= self._judge()
+            except FloatingPointError as error:
+                stop = stop or str(error)
         progress.ended = stop is not None
         metrics |= {
             "policy/best_update": float(self.best.step),
@@ -155,7 +159,7 @@ class PPOTraining:
 
     def _judge(self) -> dict[str, float]:
         """Look at the average on held-out prompts, and keep it if it is the best so far."""
-        config = self.config
+        config, self.progress.judged = self.config, self.average.count
         with _standing_in(self.family, self.average.state):
             judged = evaluate_policy(self.family, self.reward_model, self.heldout, config, self.seed)
         objective = judged["heldout/score"] - config.kl_coef * judged["heldout/kl"]
@@ -175,6 +179,7 @@ class _Best:
 class _Progress:
     limit: float  # of KL; a round that starts beyond it gets another
     step: int = 0  # updates done
+    judged: int = 0  # how many of them were in the average that held-out prompts have seen last
     warm: bool = False
     ended: bool = False
     went_back: int = 0

@@ -100,6 +100,7 @@ class Passes:
 
     def _record(self, shape: tuple, even: Padded, given: list[Tensor]) -> "_Graph":
         kept = [t.clone() for t in given]
+        torch.cuda.empty_cache()  # a graph's memory is its own: what passes before it have left is not used
         forward, backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         torch.clear_autocast_cache()  # weights cast before would be taken for those of every later step
         with _captured(forward, self.pool):

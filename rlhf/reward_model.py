@@ -178,7 +178,7 @@ class RewardModel:
         return self.score([p for p, _ in encoded], [r for _, r in encoded])
 
     def normalise_on(self, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> None:
-        """Make these responses (the reference's, on fresh prompts) score mean 0 and standard deviation 1."""
+        """Make these responses (the reference's, freshly drawn) score mean 0 and standard deviation 1."""
         self.mean, self.std = 0.0, 1.0
         scores = self.score(prompts, responses)
         self.mean, self.std = float(scores.mean()), max(float(scores.std(unbiased=False)), 1e-6)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from peft import PeftModel
 from peft.tuners.lora.layer import LoraLayer
 
 BASE = "__base__"  # what PEFT calls a row without an adapter
@@ -20,10 +19,6 @@ class Voices:
 
     def __init__(self, layers: Sequence[LoraLayer], names: Sequence[str]):
         self.layers, self.names = layers, list(names)
-
-    @classmethod
-    def of(cls, model: PeftModel, names: Sequence[str]) -> "Voices":
-        return cls([m for m in model.modules() if isinstance(m, LoraLayer)], names)
 
     def only(self, rows: Sequence[int]) -> "Voices":
         """Of these rows."""

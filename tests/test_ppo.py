@@ -330,9 +330,14 @@ def test_held_out_prompts_are_judged_by_what_is_paid(tiny_model):
     assert evaluate_policy(family, model, prompts[:16], config, 0)["heldout/score"] < -50
 
 
-def test_numbers_that_are_not_finite_end_training_and_the_best_checkpoint_stays(tiny_model, monkeypatch):
+@pytest.mark.parametrize("every", [1, 5])  # with 5, nothing has been judged before
+def test_numbers_that_are_not_finite_end_training_and_the_best_checkpoint_stays(
+    tiny_model, monkeypatch, every
+):
     family, model, prompts = setup(tiny_model)
-    config = PPOConfig(updates=5, episodes=16, warmup_episodes=16, evaluate_every=1, sampling=SHORT.sampling)
+    config = PPOConfig(
+        updates=5, episodes=16, warmup_episodes=16, evaluate_every=every, sampling=SHORT.sampling
+    )
     real, calls = ppo_training.rollout, []
 
     def rollout(*arguments, **options):
@@ -344,9 +349,14 @@ def test_numbers_that_are_not_finite_end_training_and_the_best_checkpoint_stays(
         return real(*arguments)
 
     monkeypatch.setattr(ppo_training, "rollout", rollout)
-    *_, last = PPOTraining(family, model, prompts, prompts[:8], config, 0)
+    training = PPOTraining(family, model, prompts, prompts[:8], config, 0)
+    *_, last = training
     assert (last.step, last.stop) == (3, "the model's probabilities are not finite numbers")
-    assert last.metrics["policy/best_update"] > 0
+    assert last.metrics["policy/best_update"] == 3 if every == 5 else last.metrics["policy/best_update"] > 0
+    if every == 5:
+        assert "heldout/score" in last.metrics
+        policy = family.state("policy")
+        assert all(torch.equal(t, policy[name]) for name, t in training.average.state.items())
 
 
 def test_the_average_forgets_its_start_follows_what_comes_and_leaves_old_states_alone():
