@@ -89,6 +89,39 @@ def test_those_of_one_policy_are_written_together_and_each_as_it_is(answer, monk
         assert page.samples[i]["score"] == pytest.approx(wanted, abs=1e-5)
 
 
+def test_adapters_of_one_base_answer_in_one_batch(tiny_model, tmp_path, monkeypatch):
+    """Each as it would alone: what the page shows side by side costs one pass a token."""
+    family = load_family(tiny_model, tuning="lora", device="cpu", lora_rank=2)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for role in ("published", "viewer", "policy"):
+            for p in family.parameters(role):
+                p.normal_(std=0.3)
+    checkpoint.write_policy(tmp_path, 2, lambda folder: family.save("viewer", folder / "policy"))
+    sampling = SamplingConfig(max_new_tokens=8, temperature=0)
+    made = Viewer(family, RewardModel(family), tiny_model, sampling, tmp_path, 60)
+    made.unpublished_ready = True
+    real, together = viewer.decode, []
+
+    def decode(model, prompts, *arguments, **options):
+        together.append(len(prompts))
+        return real(model, prompts, *arguments, **options)
+
+    monkeypatch.setattr(viewer, "decode", decode)
+
+    def answer(*versions):
+        page = Page()
+        waiting = [{"id": v, "prompt": "hello", "policy_version": v} for v in versions]
+        made.answer(waiting, 1, {0, 1, 2}, page.write)
+        return {v: page.samples[v]["text"] for v in versions}
+
+    versions = [BASE, 0, 1, 2, UNPUBLISHED]
+    texts = answer(*versions)
+    assert sorted(together) == [1, 4]  # the base model is another model
+    assert len({texts[v] for v in versions[1:]}) == 4
+    assert texts == {v: answer(v)[v] for v in versions}
+
+
 def test_what_a_sample_dies_of_while_it_is_written_ends_that_sample_only(answer, monkeypatch):
     real = viewer.decode
 
