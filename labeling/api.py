@@ -29,6 +29,7 @@ from labeling.store import (
     InvalidRanking,
     NonceReused,
     Person,
+    Remarks,
     Store,
     StoreError,
     Task,
@@ -63,9 +64,17 @@ class RankingBody(BaseModel):
     # labeling/ranking.py says what is right, in better words than a type could.
     ranks: list[Any] | None = Field(
         None,
-        description="One rank per response as shown; 1 is best, equal is a tie.",
-        examples=[[1, 2, 2, 3]],
+        description="One rank per response as shown; 1 is best, equal is a tie. null: not compared with the "
+        "others that have none, and worse than all that have one.",
+        examples=[[1, 2, 2, 3], [1, None, None, None]],
     )
+    acceptable: StrictBool | None = Field(
+        None, description="false: none of the responses is, and then none needs a rank. true: the best is."
+    )
+    strength: StrictInt = Field(
+        0, description="Of two: the better one is slightly (1), clearly (2), much (3) better; 0: not said."
+    )
+    comment: str = Field("", description="Anything, for who reads the rankings.")
     skip: StrictBool = Field(False, description="Instead of ranks: none of this can be judged.")
     seconds: float | None = Field(
         None, ge=0, le=86400, allow_inf_nan=False, description="How long the person was active on it."
@@ -130,7 +139,8 @@ def router(store: Store) -> APIRouter:
         if body.skip == (body.ranks is not None):
             raise Refused(422, 'Send either "ranks" or "skip": true.')
         check_run(body.run)
-        ranking = store.add_ranking(person.id, body.task_id, body.nonce, body.ranks, body.seconds)
+        remarks = Remarks(body.acceptable, body.strength, body.comment.strip())
+        ranking = store.add_ranking(person.id, body.task_id, body.nonce, body.ranks, body.seconds, remarks)
         try:
             task = store.claim_task(person.id)
         except StoreError as error:  # what was sent is stored, and a 503 would deny it; they ask again
@@ -260,6 +270,7 @@ def task_reply(store: Store, person: Person, task: Task | None) -> dict[str, Any
             "responses": [{"text": text, "html": render(text)} for text in task.responses],
             "policy_version": task.policy_version,
             "previous_ranks": task.previous_ranks,
+            "previous_remarks": task.previous_remarks and asdict(task.previous_remarks),
         },
         "progress": {
             "mine_today": counts["today"],

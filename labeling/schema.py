@@ -188,3 +188,15 @@ def m001_first(db: Database) -> None:
 def m002_active_prompts(db: Database) -> None:
     """Prompts of an earlier --prompts stay for their rankings, and are not answered any more."""
     db.execute("alter table prompts add column active integer not null default 1 check (active in (0, 1))")
+
+
+@migrations()
+def m003_remarks(db: Database) -> None:
+    """What annotators say beside the order."""
+    for column in (
+        "partial integer not null default 0 check (partial in (0, 1))",  # the last were not compared
+        "acceptable integer check (acceptable in (0, 1))",  # 0: none is, 1: the best is, null: nothing said
+        "strength integer not null default 0 check (strength between 0 and 3)",  # of two; 0: nothing said
+        "comment text not null default ''",
+    ):
+        db.execute(f"alter table rankings add column {column}")

@@ -38,6 +38,9 @@ def draw_drafts(
     is better. Win rates with two of four and with none, in one set-up (`ppo`, choice 8): .870 and .862
     against .852 and .764, seeds 10 and 11; with no factor on the logits, which makes responses alike, they
     did not help: .689 against .750, seed 10.
+
+    Adapters of one base write both in one batch (`voices`): 2, 4, 8 and 16 prompts took 602, 765, 1032 and
+    1416 ms, one role after the other 782, 877, 1275 and 1594 (5.9M parameters, two cores, float32).
     """
     shares = [(role, responses - reference_responses), ("reference", reference_responses)]
     shares = [(who, wanted) for who, wanted in shares if wanted]

@@ -347,7 +347,7 @@ class LoraFamily(Family):
         """What PEFT's `set_adapter` and `disable_adapter` do to a layer, but for `requires_grad`.
 
         Those go through every module and every adapter's parameters, to change what here never changes: with
-        28 layers and 4 adapters the one takes 13 ms, the other 27, this .3 (one core).
+        28 layers and 4 adapters, one core, the one takes 23 ms, the other 98 there and back, this 1.2.
         """
         if role != self._speaker:
             for layer in self._layers:

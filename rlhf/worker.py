@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 
 from data.preferences import RankedResponses
-from labeling.store import KEEP, NewPolicy, NewResponse, Prompt, Store, StoreError, open_store
+from labeling.store import KEEP, NewPolicy, NewResponse, Prompt, RankedTask, Store, StoreError, open_store
 from rlhf import checkpoint
 from rlhf.config import WorkerConfig
 from rlhf.drafts import Draft, draw_drafts
@@ -48,6 +48,19 @@ MOST_ATTEMPTS = 3  # at one round: what ends the worker that often will end it a
 
 class StopRound(Exception):
     """This round is to end now; the message is the reason."""
+
+
+def _as_learned(ranking: RankedTask) -> RankedResponses:
+    """A ranking of the store as the reward model takes it."""
+    return RankedResponses(
+        ranking.prompt,
+        tuple(ranking.responses),
+        tuple(ranking.ranks),
+        tuple(ranking.finished),
+        partial=ranking.partial,
+        acceptable=ranking.acceptable,
+        strength=ranking.strength,
+    )
 
 
 class Worker:
@@ -328,10 +341,7 @@ class Worker:
 
     def _run_round(self, round_, config: RoundConfig) -> None:
         store, seed = self.store, self.config.seed + round_.id
-        rankings = [
-            RankedResponses(r.prompt, tuple(r.responses), tuple(r.ranks), tuple(r.finished))
-            for r in store.rankings(through=round_.trained_through)
-        ]
+        rankings = [_as_learned(r) for r in store.rankings(through=round_.trained_through)]
         prompts = [p.text for p in store.prompts("train", seed)]
         if self.version != round_.parent_version:  # begun again after somebody went back to another policy
             raise StopRound(f"policy {self.version} was published instead of {round_.parent_version}")

@@ -131,8 +131,10 @@ def test_enter_says_what_is_missing_and_sends_nothing(site, visit):
 
     task = site.add_task(FOUR)
     page = annotate(visit)
+    press(page, "Enter")
+    expect(page.locator(".pr-left")).to_have_text("Still to rank: A, B, C and D")
     press(page, "1 2 Enter")
-    expect(page.locator(".pr-left")).to_have_text("Still to rank: C and D")
+    expect(page.locator(".pr-left")).to_have_text("Enter again: A > B > the rest")
     assert site.stored(task) == []
     press(page, "9")  # there is no ninth place
     assert badges(page) == ["1", "2", "", ""]

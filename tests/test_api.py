@@ -101,6 +101,30 @@ def test_a_retry_answers_the_same_and_stores_once(client, store):
     assert stored(store)[:2] == (1, 4)
 
 
+def test_what_is_said_beside_the_order_is_stored_and_comes_back(client, store):
+    task = client.get("/api/task").json()["task"]
+    body = {"task_id": task["id"], "ranks": [None, 1, None, None], "acceptable": False, "comment": " meh "}
+    post(client, "/api/rankings", body | {"nonce": "1"})
+    [ranking] = store.rankings()
+    assert (ranking.ranks, ranking.partial, ranking.acceptable) == ([2, 1, 2, 2], True, False)
+    assert ranking.comment == "meh"
+    undone = post(client, "/api/undo", {}).json()["task"]
+    assert undone["previous_ranks"] == [None, 1, None, None]
+    assert undone["previous_remarks"] == {"acceptable": False, "strength": 0, "comment": "meh"}
+    for wrong, says in [
+        ({"ranks": [None] * 4, "acceptable": None}, "No response has a rank"),
+        ({"strength": 2}, "one of two is better"),
+        ({"strength": 9}, "wanted: 1"),
+        ({"comment": "x" * 5000}, "characters"),
+        ({"ranks": None, "skip": True}, "A skip says nothing"),
+    ]:
+        assert says in refused(post(client, "/api/rankings", body | {"nonce": "2"} | wrong), 422)
+    for wrong in ({"acceptable": "no"}, {"strength": 1.5}, {"comment": None}):
+        refused(post(client, "/api/rankings", body | {"nonce": "2"} | wrong), 422)
+    post(client, "/api/rankings", body | {"nonce": "2", "ranks": [None] * 4})
+    assert store.rankings()[0].ranks == [1, 1, 1, 1]
+
+
 def test_skip_and_undo(client, store):
     task = client.get("/api/task").json()["task"]
     assert refused(post(client, "/api/undo", {}), 409) == "There is nothing to undo."
@@ -125,7 +149,11 @@ def test_undo_of_the_ranking_that_is_meant_is_harmless_twice(client, store):
     meant = {"ranking_id": rankings[1]}
     undone = post(client, "/api/undo", meant).json()
     assert (undone["task"], undone["last_ranking_id"]) == (
-        task | {"previous_ranks": [1, 2, 3, 4]},
+        task
+        | {
+            "previous_ranks": [1, 2, 3, 4],
+            "previous_remarks": {"acceptable": None, "strength": 0, "comment": ""},
+        },
         rankings[0],
     )
     assert post(client, "/api/undo", meant).json()["task"] == undone["task"]
@@ -207,7 +235,7 @@ def test_a_lease_is_renewed_by_its_holder_only(app, client):
         ({"ranks": [1, 2, 3, 1.5]}, 422),
         ({"ranks": [1, 2, 3, True]}, 422),
         ({"ranks": [1, 2, 3, "4"]}, 422),
-        ({"ranks": [1, 2, 3, None]}, 422),
+        ({"ranks": [None] * 4}, 422),
         ({"ranks": "1234"}, 422),
         ({"ranks": None}, 422),
         ({"skip": True}, 422),

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from app import cli
 from labeling import api
 from labeling import simulate as sim
-from labeling.ranking import check_ranks  # the rule the server applies
+from labeling.ranking import Order, check_order  # the rule the server applies
 from labeling.store import NewResponse, open_store
 
 
@@ -60,7 +60,7 @@ def test_every_ranking_is_one_the_server_accepts():
     for _ in range(500):
         scores = [rng.randint(0, 3) for _ in range(rng.randint(2, 4))]
         ranks = sim.ranks_of(scores, 0.3, rng)
-        assert check_ranks(ranks, len(scores)) == ranks
+        assert check_order(ranks, len(scores)) == Order(ranks)
         for i, j in itertools.combinations(range(len(scores)), 2):
             assert (scores[i] == scores[j]) == (ranks[i] == ranks[j])
 
@@ -212,7 +212,7 @@ def test_many_who_wait_ask_one_after_the_other_and_as_often_as_one(url, monkeypa
     assert (
         12 + 12 < sum(asked.values()) <= 12 + 2 / 0.05 + 12
     )  # alone: one, then 40; each once more at the end
-    assert max(asked.values()) - min(asked.values()) <= 1
+    assert max(asked.values()) - min(asked.values()) <= 2  # one may begin late
 
 
 def test_patience_ends(store, url):
@@ -345,5 +345,5 @@ def test_an_error_from_the_server_is_said(store, url, monkeypatch):
     with store.write() as db:
         db.execute("alter table ranks rename to lost")
     config = sim.SimulateConfig(url=url, rankings=1, annotators=1)
-    with pytest.raises(sim.SimulationError, match=r"/api/task answered 503: .*no such table"):
+    with pytest.raises(sim.SimulationError, match=r"/api/rankings answered 503: .*no such table"):
         sim.simulate(config, score=value, echo=lambda line: None)

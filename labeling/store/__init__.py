@@ -14,7 +14,7 @@ Nothing here is slow and nothing is cached: what a method returns is what is on 
 
 from pathlib import Path
 
-from labeling.ranking import InvalidRanking
+from labeling.ranking import InvalidRanking, Remarks
 from labeling.store.database import FILE_NAME, KEEP, StoreError, open_file
 from labeling.store.people import People, Person
 from labeling.store.rankings import NonceReused, RankedTask, Ranking
@@ -24,7 +24,7 @@ from labeling.store.worker import Worker
 
 __all__ = [
     "FILE_NAME", "KEEP", "InvalidRanking", "NewPolicy", "NewResponse", "NonceReused", "Person",
-    "Policy", "Prompt", "RankedTask", "Ranking", "Round", "Store", "StoreError", "Task",
+    "Policy", "Prompt", "RankedTask", "Ranking", "Remarks", "Round", "Store", "StoreError", "Task",
     "TaskClosed", "TaskLeased", "TaskUnknown", "open_store",
 ]  # fmt: skip
 

@@ -5,10 +5,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from labeling.ranking import InvalidRanking, check_ranks
+from labeling.ranking import InvalidRanking, Order, Remarks, check_order, check_skip
 from labeling.store.database import StoreError, now
 from labeling.store.tasks import LEASE_SECONDS, Task, TaskLeased, Tasks
 
+NOTHING = Remarks()
 # A withdrawn ranking stays on record and counts nowhere; a skip counts as nobody's opinion.
 COUNTED = "rankings.withdrawn_at is null and rankings.kind = 'ranked'"
 
@@ -24,6 +25,7 @@ class Ranking:
     person_id: int
     kind: str  # ranked or skipped
     ranks: list[int] | None  # by position, dense; None for a skip
+    partial: bool = False  # those ranked last were not compared with each other
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,21 @@ class RankedTask:
     finished: list[bool]  # each response ended by EOS, not cut
     policy_version: int
     person_kind: str
+    partial: bool
+    acceptable: bool | None
+    strength: int
+    comment: str
 
 
 class Rankings(Tasks):
     def add_ranking(
-        self, person_id: int, task_id: int, nonce: str, ranks: list[int] | None, seconds: float | None = None
+        self,
+        person_id: int,
+        task_id: int,
+        nonce: str,
+        ranks: list[int | None] | None,
+        seconds: float | None = None,
+        remarks: Remarks = NOTHING,
     ) -> Ranking:
         """Store a ranking (a skip when `ranks` is None) and close the task, in one transaction.
 
@@ -52,19 +64,24 @@ class Rankings(Tasks):
         """
         with self.write() as db:
             stored = self.row(
-                "select id, task_id, person_id, kind, withdrawn_at from rankings where nonce = ?", [nonce]
+                """
+                select id, task_id, person_id, kind, withdrawn_at, partial, acceptable, strength, comment
+                from rankings where nonce = ?
+                """,
+                [nonce],
             )
             if stored:
-                return self._repeated(stored, person_id, task_id, ranks)
+                return self._repeated(stored, person_id, task_id, ranks, remarks)
             at = now()
             self._free_task(task_id, person_id, at)
             responses = self.rows(
                 "select position, response_id from task_responses where task_id = ? order by position",
                 [task_id],
             )
-            if ranks is not None:
-                ranks = check_ranks(ranks, len(responses))
-            kind = "skipped" if ranks is None else "ranked"
+            if ranks is None:
+                check_skip(remarks)
+            order = None if ranks is None else check_order(ranks, len(responses), remarks)
+            kind = "skipped" if order is None else "ranked"
             ranking_id = self.insert(
                 "rankings",
                 nonce=nonce,
@@ -73,12 +90,14 @@ class Rankings(Tasks):
                 kind=kind,
                 seconds=seconds,
                 created_at=at,
+                partial=order is not None and order.partial,
+                **vars(remarks),
             )
             db.conn.executemany(
                 "insert into ranks (ranking_id, response_id, position, rank) values (?, ?, ?, ?)",
                 [
                     (ranking_id, response["response_id"], response["position"], rank)
-                    for response, rank in zip(responses, ranks or [], strict=ranks is not None)
+                    for response, rank in zip(responses, order.ranks if order else [], strict=bool(order))
                 ],
             )
             db.execute(
@@ -87,7 +106,8 @@ class Rankings(Tasks):
                 """,
                 [kind, at, task_id],
             )
-            return Ranking(ranking_id, task_id, person_id, kind, ranks)
+            found = (order.ranks, order.partial) if order else (None,)
+            return Ranking(ranking_id, task_id, person_id, kind, *found)
 
     def undo(
         self, person_id: int, lease_seconds: float = LEASE_SECONDS, ranking_id: int | None = None
@@ -159,7 +179,7 @@ class Rankings(Tasks):
         rows = self.rows(
             f"""
             select rankings.id, tasks.prompt_id, prompts.text as prompt, tasks.policy_version,
-                   people.kind as person_kind,
+                   people.kind as person_kind, partial, acceptable, strength, comment,
                    json_group_array(
                        json_array(ranks.position, ranks.rank, responses.text, responses.finished)
                    ) as shown
@@ -179,6 +199,7 @@ class Rankings(Tasks):
             shown = sorted(json.loads(row.pop("shown")))  # by position
             _, ranks, texts, finished = (list(column) for column in zip(*shown, strict=True))
             ended = [bool(f) for f in finished]
+            row |= {"partial": bool(row["partial"]), "acceptable": _bool(row["acceptable"])}
             found.append(RankedTask(**row, ranks=ranks, responses=texts, finished=ended))
         return found
 
@@ -213,16 +234,27 @@ class Rankings(Tasks):
             raise TaskLeased(f"Task {task_id} is being ranked by somebody else.")
 
     def _repeated(
-        self, stored: dict[str, Any], person_id: int, task_id: int, ranks: list[int] | None
+        self,
+        stored: dict[str, Any],
+        person_id: int,
+        task_id: int,
+        ranks: list[int | None] | None,
+        remarks: Remarks,
     ) -> Ranking:
         rows = self.rows("select rank from ranks where ranking_id = ? order by position", [stored["id"]])
-        kept = [row["rank"] for row in rows] or None
+        kept = Order([row["rank"] for row in rows], bool(stored["partial"])) if rows else None
+        said = Remarks(_bool(stored["acceptable"]), stored["strength"], stored["comment"])
         try:
-            same = kept == (check_ranks(ranks, len(rows)) if ranks is not None else None)
+            same = kept == (check_order(ranks, len(rows), remarks) if ranks is not None else None)
         except InvalidRanking:
             same = False
-        if not same or (stored["task_id"], stored["person_id"]) != (task_id, person_id):
+        if not same or said != remarks or (stored["task_id"], stored["person_id"]) != (task_id, person_id):
             raise NonceReused("This nonce was already used for another ranking; make a new one for each.")
-        if stored.pop("withdrawn_at") is not None:
+        if stored["withdrawn_at"] is not None:
             raise NonceReused("The ranking of this nonce was taken back; make a new nonce to rank again.")
-        return Ranking(**stored, ranks=kept)
+        found = (kept.ranks, kept.partial) if kept else (None,)
+        return Ranking(stored["id"], task_id, person_id, stored["kind"], *found)
+
+
+def _bool(value: int | None) -> bool | None:
+    return None if value is None else bool(value)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from labeling.ranking import Order, Remarks
 from labeling.store.database import File, StoreError, now, to_json
 
 LEASE_SECONDS = 120.0
@@ -51,7 +52,8 @@ class Task:
     prompt: str
     responses: list[str]
     policy_version: int
-    previous_ranks: list[int] | None = None  # this person's own, withdrawn by undo
+    previous_ranks: list[int | None] | None = None  # this person's own, withdrawn by undo
+    previous_remarks: Remarks | None = None  # and what else they had said
 
 
 class Tasks(File):
@@ -275,7 +277,7 @@ class Tasks(File):
         return Task(
             **found,
             responses=[row["text"] for row in responses],
-            previous_ranks=self._withdrawn_ranks(task_id, person_id),
+            **self._withdrawn(task_id, person_id),
         )
 
     def _standing_task(self, task_id: int) -> dict[str, Any]:
@@ -287,14 +289,22 @@ class Tasks(File):
             raise TaskClosed(f"Task {task_id} is already {task['state']}.")
         return task
 
-    def _withdrawn_ranks(self, task_id: int, person_id: int | None) -> list[int] | None:
-        rows = self.rows(
+    def _withdrawn(self, task_id: int, person_id: int | None) -> dict[str, Any]:
+        """What this person had said of a task before they took it back, by the names that `Task` has."""
+        ranking = self.row(
             """
-            select rank from ranks where ranking_id = (
-                select id from rankings where task_id = ? and person_id = ? and withdrawn_at is not null
-                order by id desc limit 1
-            ) order by position
+            select id, partial, acceptable, strength, comment from rankings
+            where task_id = ? and person_id = ? and withdrawn_at is not null
+            order by id desc limit 1
             """,
             [task_id, person_id],
         )
-        return [row["rank"] for row in rows] or None
+        if ranking is None:
+            return {}
+        rows = self.rows("select rank from ranks where ranking_id = ? order by position", [ranking["id"]])
+        if not rows:  # a skip
+            return {}
+        acceptable = None if ranking["acceptable"] is None else bool(ranking["acceptable"])
+        order = Order([row["rank"] for row in rows], bool(ranking["partial"]))
+        remarks = Remarks(acceptable, ranking["strength"], ranking["comment"])
+        return {"previous_ranks": order.as_given(), "previous_remarks": remarks}

@@ -74,11 +74,13 @@ function fingerprint(task) {
     return hash.toString(36) + "." + text.length;
 }
 
+const NO_REMARKS = { acceptable: null, strength: 0, comment: "" };
 const DRAFTS_KEPT = 30;
 const drafts = {
     get(task) {
         const draft = (memory.get("drafts") || {})[run + "." + task.id];
-        return draft && draft.of === fingerprint(task) && draft.ranks.length === task.responses.length ? draft : null;
+        if (!draft || draft.of !== fingerprint(task) || draft.ranks.length !== task.responses.length) return null;
+        return { remarks: { ...NO_REMARKS }, ...draft };
     },
     put(task, draft) {
         const all = memory.get("drafts") || {};

@@ -18,6 +18,8 @@ const $ = (selector) => root.querySelector(selector);
 const now = {
     task: null,
     ranks: [], // by position: 0 is not ranked, 1 is best; as typed, made dense when sent
+    remarks: { ...NO_REMARKS }, // what else is said of the task, as the API has it
+    asked: "", // the ranks with some missing for which Enter was pressed once
     trail: [], // positions in the order they were ranked, for T
     current: 0,
     taken: null, // ranks before the last Clear or Backspace, for "Put back"
@@ -38,6 +40,11 @@ let chips = [];
 const size = () => now.task.responses.length;
 const missing = () => now.ranks.flatMap((rank, i) => (rank ? [] : [i]));
 const complete = () => now.task !== null && missing().length === 0;
+const noneAcceptable = () => now.remarks.acceptable === false;
+/** Enough to be stored: an order, if only of the best, or that none will do. */
+const enough = () => now.task !== null && (missing().length < size() || noneAcceptable());
+const two = () => size() === 2;
+const decided = () => two() && complete() && now.ranks[0] !== now.ranks[1];
 const pendingSkip = () => Boolean(now.unsaved && JSON.parse(now.unsaved.key)[1].skip);
 const name = (index) => "Response " + LETTERS[index];
 
@@ -160,12 +167,16 @@ function show(data) {
     const draft = drafts.get(data.task);
     const before = data.task.previous_ranks || draft?.ranks || [];
     now.ranks = data.task.responses.map((_, i) => before[i] || 0);
+    now.remarks = { ...(data.task.previous_remarks || draft?.remarks || NO_REMARKS) };
+    now.asked = "";
     now.unsaved = draft?.unsaved || null;
     now.trail = [];
     now.taken = null;
     now.current = missing()[0] ?? 0;
     now.shownAt = performance.now();
     if (draft && !data.task.previous_ranks && draft.ranks.some(Boolean)) now.message = "Your ranks are as you left them";
+    $(".pr-comment textarea").value = now.remarks.comment;
+    $(".pr-comment").open = Boolean(now.remarks.comment);
     if (now.unsaved) askAgain();
 
     $(".pr-prompt-text").innerHTML = data.task.prompt_html;
@@ -220,10 +231,18 @@ function drawCards() {
 
 function drawBar() {
     const left = missing().length;
-    $(".pr-left").textContent = now.busy
-        ? "Saving"
-        : now.message || (left === 0 ? "Ready: " + orderWords(now.ranks) : left === size() ? "Rank from best to worst" : left + " left to rank");
-    $(".pr-submit").setAttribute("aria-disabled", String(now.busy || (left > 0 && !now.unsaved)));
+    const none = noneAcceptable() ? "none acceptable" : "";
+    const order = left === size() ? "" : orderWords(now.ranks, now.remarks.strength);
+    const hint = left === 0 || (none && left === size())
+        ? "Ready: " + [order, none].filter(Boolean).join(", ")
+        : left === size() ? "Rank from best to worst" : left + " left to rank" + (none ? ", " + none : "");
+    $(".pr-left").textContent = now.busy ? "Saving" : now.message || hint;
+    $(".pr-submit").setAttribute("aria-disabled", String(now.busy || (!enough() && !now.unsaved)));
+    $(".pr-none").setAttribute("aria-pressed", String(noneAcceptable()));
+    $(".pr-strength").hidden = !decided();
+    root.querySelectorAll(".pr-strength button").forEach((button, i) => {
+        button.setAttribute("aria-pressed", String(now.remarks.strength === i + 1));
+    });
     $(".pr-clear").textContent = now.taken ? "Put back" : "Clear";
     $(".pr-clear").setAttribute("aria-disabled", String(!now.taken && left === size()));
     $(".pr-skip").setAttribute("aria-disabled", String(now.busy));
@@ -242,8 +261,16 @@ function changed() {
         now.unsaved = null;
         alarm("");
     }
-    const ranked = now.ranks.some(Boolean);
-    drafts.put(now.task, ranked || now.unsaved ? { ranks: now.ranks, unsaved: now.unsaved } : null);
+    now.asked = "";
+    if (!decided()) now.remarks.strength = 0;
+    keepDraft(now.task);
+}
+
+/** What is on the screen is kept for this task, if there is anything. */
+function keepDraft(task) {
+    const { ranks, remarks, unsaved } = now;
+    const said = ranks.some(Boolean) || unsaved || remarks.comment.trim() || noneAcceptable();
+    drafts.put(task, said ? { ranks, remarks, unsaved } : null);
 }
 
 function setRank(index, rank) {
@@ -310,15 +337,51 @@ function byDigit(rank) {
     draw();
 }
 
-/** Typing letters from best to worst; a letter that has a rank only moves the mark. */
+/** Typing letters from best to worst; a letter that has a rank only moves the mark. Of two, one letter says all:
+    it is better, and again by how much. */
 function byLetter(index) {
     if (index >= size()) return;
-    if (!now.ranks[index]) setRank(index, nextPlace());
+    if (two() && !now.busy) {
+        if (decided() && now.ranks[index] < now.ranks[1 - index]) setStrength((now.remarks.strength + 1) % 4);
+        else prefer(index);
+    } else if (!now.ranks[index]) setRank(index, nextPlace());
     goTo(index, false);
     draw();
 }
 
+/** Of two: this one is better. */
+function prefer(index) {
+    setRank(1 - index, 2);
+    setRank(index, 1);
+    now.remarks.strength = 0;
+    keepDraft(now.task);
+}
+
+function setStrength(strength) {
+    if (now.busy || !decided()) return;
+    now.remarks.strength = strength;
+    now.message = "";
+    keepDraft(now.task);
+    const better = name(now.ranks[0] < now.ranks[1] ? 0 : 1);
+    say(better + ": " + (strength ? STRENGTHS[strength - 1] : "better, by how much is not said"));
+    draw();
+}
+
+function toggleNone() {
+    if (now.busy) return;
+    now.remarks.acceptable = noneAcceptable() ? null : false;
+    changed();
+    say(noneAcceptable() ? "None is acceptable. An order may still be given; Enter submits." : "Not said any more that none is acceptable.");
+    draw();
+}
+
 function tie() {
+    if (two() && !now.busy && !now.ranks.some(Boolean)) {
+        setRank(0, 1);
+        setRank(1, 1);
+        draw();
+        return;
+    }
     const index = now.current;
     const mate = now.trail.filter((other) => other !== index && now.ranks[other]).pop()
         ?? now.ranks.findIndex((rank, other) => rank && other !== index);

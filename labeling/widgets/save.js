@@ -10,7 +10,7 @@ async function save(answer) {
     alarm("");
     draw();
     // written down before it is sent: a page that dies now asks again under the same nonce
-    drafts.put(task, { ranks: now.ranks, unsaved: { key, nonce } });
+    drafts.put(task, { ranks: now.ranks, remarks: now.remarks, unsaved: { key, nonce } });
     // the server takes up to a day, and a page may stay open longer
     const seconds = Math.min(86400, Math.round((performance.now() - now.shownAt) / 100) / 10);
     const body = { task_id: task.id, nonce, ...answer, seconds, run };
@@ -21,13 +21,14 @@ async function save(answer) {
     if (status === 200 && data.ranking_id) {
         now.unsaved = null;
         // a skipped task keeps its draft: undo brings it back with the ranks it had
-        drafts.put(task, answer.skip && now.ranks.some(Boolean) ? { ranks: now.ranks, unsaved: null } : null);
+        if (answer.skip) keepDraft(task);
+        else drafts.put(task, null);
         now.message = answer.skip ? "Skipped" : "Saved";
         show(data);
         say((answer.skip ? "Skipped. " : "Saved. ") + (data.task ? "Next task. " + promptWords() : "No task is waiting."));
     } else if (status === 404 || status === 409) {
         now.unsaved = null; // this nonce will never do
-        drafts.put(task, { ranks: now.ranks, unsaved: null });
+        keepDraft(task);
         await moveAlong(data.error);
         if (now.task?.id === task.id) askAgain();
     } else if (status === 0 || status === 200 || status >= 500) {
@@ -53,14 +54,28 @@ function promptWords() {
 }
 
 function submit() {
-    if (pendingSkip()) return save({ skip: true });
-    if (complete()) return save({ ranks: dense(now.ranks) });
+    if (pendingSkip()) return save(skipped());
     const absent = missing();
+    const ranks = JSON.stringify(now.ranks);
+    if (complete() || (enough() && (absent.length === size() || now.asked === ranks || now.unsaved))) {
+        const { acceptable, strength, comment } = now.remarks;
+        return save({ ranks: dense(now.ranks), acceptable, strength, comment: comment.trim() });
+    }
+    if (enough()) { // may be meant, may be a slip: asked once
+        now.asked = ranks;
+        now.message = "Enter again: " + orderWords(now.ranks);
+        say(listed(absent.map(name)) + (absent.length === 1 ? " has" : " have") + " no rank yet. Enter again submits: worse than the others, and not compared.");
+        draw();
+        return;
+    }
     now.message = "Still to rank: " + listed(absent.map((i) => LETTERS[i]));
     say(listed(absent.map(name)) + (absent.length === 1 ? " has" : " have") + " no rank yet.");
     goTo(absent.includes(now.current) ? now.current : absent[0], false);
     draw();
 }
+
+/** A skip, and why, if that was said. */
+const skipped = () => ({ skip: true, comment: now.remarks.comment.trim() });
 
 /** The task on the screen can no longer be ranked: say why, and go on with another. */
 async function moveAlong(reason) {
@@ -92,7 +107,7 @@ async function undo() {
         now.message = "Brought back";
         now.task = null;
         const draft = drafts.get(data.task);
-        if (draft) drafts.put(data.task, { ranks: draft.ranks, unsaved: null }); // its nonce is used up
+        if (draft) drafts.put(data.task, { ...draft, unsaved: null }); // its nonce is used up
         show(data);
         say("Brought back, with the ranks you gave. " + promptWords());
     } else {

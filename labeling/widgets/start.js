@@ -3,7 +3,9 @@
 const drag = makeDrag(root, signal, { label: (i) => LETTERS[i], hint: dropHint, drop: dropped });
 const KEYS = {
     Enter: submit,
-    s: () => save({ skip: true }),
+    s: () => save(skipped()),
+    n: toggleNone,
+    w: () => { $(".pr-comment").open = true; $(".pr-comment textarea").focus(); },
     u: undo,
     t: tie,
     "?": () => $(".pr-sheet").showModal(),
@@ -25,7 +27,20 @@ listenForKeys(root, signal, {
 });
 const unless = (button, act) => () => { if ($(button).getAttribute("aria-disabled") !== "true") act(); };
 $(".pr-submit").addEventListener("click", submit); // says what is missing
-$(".pr-skip").addEventListener("click", unless(".pr-skip", () => save({ skip: true })));
+$(".pr-skip").addEventListener("click", unless(".pr-skip", () => save(skipped())));
+$(".pr-none").addEventListener("click", toggleNone);
+root.querySelectorAll(".pr-strength button").forEach((button, i) => {
+    button.addEventListener("click", () => setStrength(now.remarks.strength === i + 1 ? 0 : i + 1));
+});
+$(".pr-comment textarea").addEventListener("input", (event) => {
+    now.remarks.comment = event.target.value;
+    if (now.task) keepDraft(now.task);
+});
+$(".pr-comment textarea").addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !now.task) return;
+    event.preventDefault();
+    goTo(now.current, false);
+});
 for (const button of root.querySelectorAll(".pr-undo")) button.addEventListener("click", undo);
 $(".pr-clear").addEventListener("click", unless(".pr-clear", clearOrPutBack));
 $(".pr-help").addEventListener("click", () => $(".pr-sheet").showModal());

@@ -2,6 +2,7 @@
 
 const LETTERS = "ABCD";
 const PLACES = ["Best", "2nd", "3rd", "4th"];
+const STRENGTHS = ["Slightly better", "Clearly better", "Much better"]; // of two
 const count = (n) => Number(n || 0).toLocaleString("en");
 const plural = (n, one, many) => count(n) + " " + (n === 1 ? one : many);
 
@@ -94,15 +95,17 @@ function listed(words) {
     return words.length < 2 ? words.join("") : words.slice(0, -1).join(", ") + " and " + words[words.length - 1];
 }
 
-/** Ranks without gaps, as they are stored: [1, 1, 4] -> [1, 1, 2]. */
+/** Ranks without gaps, as they are sent: [1, 1, 4, 0] -> [1, 1, 2, null]. */
 function dense(ranks) {
-    const places = [...new Set(ranks)].sort((a, b) => a - b);
-    return ranks.map((rank) => places.indexOf(rank) + 1);
+    const places = [...new Set(ranks.filter(Boolean))].sort((a, b) => a - b);
+    return ranks.map((rank) => (rank ? places.indexOf(rank) + 1 : null));
 }
 
-/** The order that will be stored: "A = C > B > D". */
-function orderWords(ranks) {
+/** The order that will be stored: "A = C > B > D", "A > the rest", "slightly" where it is said. */
+function orderWords(ranks, strength) {
     const places = dense(ranks);
     const at = (place) => places.flatMap((other, i) => (other === place ? [LETTERS[i]] : [])).join(" = ");
-    return [...new Set(places)].sort().map(at).join(" > ");
+    const named = [...new Set(places.filter(Boolean))].sort().map(at);
+    if (places.includes(null)) named.push("the rest");
+    return named.join(" > ") + (strength ? ", " + STRENGTHS[strength - 1].toLowerCase() : "");
 }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from labeling.store import InvalidRanking, NonceReused, TaskClosed, TaskLeased, TaskUnknown, database
+from labeling.store import InvalidRanking, NonceReused, Remarks, TaskClosed, TaskLeased, TaskUnknown, database
 from tests.store.make import add_task, add_version, rank
 
 
@@ -36,6 +36,48 @@ def test_the_same_nonce_again_changes_nothing(store, anna):
     assert store.value("select seconds from rankings") == 2.5
     skipped = store.add_ranking(anna, add_task(store, "other"), "skip", None)
     assert store.add_ranking(anna, skipped.task_id, "skip", None) == skipped
+
+
+SAID = {  # ranks as given, remarks -> ranks as stored, partial
+    "the best only": ([None, 1, None, None], Remarks(), [2, 1, 2, 2], True),
+    "none acceptable, no order": ([None] * 4, Remarks(False, comment="all wrong"), [1, 1, 1, 1], True),
+    "none acceptable, an order": ([4, 3, 2, 1], Remarks(False), [4, 3, 2, 1], False),
+    "the best acceptable": ([1, 2, 2, 4], Remarks(True), [1, 2, 2, 3], False),
+    "a comment": ([1, 2, 3, 4], Remarks(comment="ünd 'quoted'; drop table rankings"), [1, 2, 3, 4], False),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_remarks_are_read_back_as_they_were_said(store, anna, name):
+    given, remarks, ranks, partial = SAID[name]
+    task = add_task(store)
+    ranking = store.add_ranking(anna, task, "nonce", given, 1.0, remarks)
+    assert (ranking.ranks, ranking.partial) == (ranks, partial)
+    assert store.add_ranking(anna, task, "nonce", given, 9.0, remarks) == ranking  # a retry
+    with pytest.raises(NonceReused):
+        store.add_ranking(anna, task, "nonce", given, 1.0, Remarks(remarks.acceptable, comment="other words"))
+    (read,) = store.rankings()
+    assert (read.ranks, read.partial) == (ranks, partial)
+    assert Remarks(read.acceptable, read.strength, read.comment) == remarks
+    undone = store.undo(anna)
+    assert (undone.previous_ranks, undone.previous_remarks) == (given if None in given else ranks, remarks)
+    assert store.rankings() == []
+
+
+def test_of_two_it_is_kept_how_much_better_one_is(store, anna):
+    task = add_task(store, responses=2)
+    store.add_ranking(anna, task, "nonce", [2, 1], None, Remarks(strength=3))
+    assert store.rankings()[0].strength == 3
+    assert store.undo(anna).previous_remarks.strength == 3
+
+
+def test_a_skip_keeps_its_comment_and_nothing_else(store, anna):
+    task = add_task(store)
+    with pytest.raises(InvalidRanking, match="A skip says nothing"):
+        store.add_ranking(anna, task, "nonce", None, None, Remarks(acceptable=False))
+    store.add_ranking(anna, task, "nonce", None, None, Remarks(comment="I do not know this subject"))
+    assert store.value("select comment from rankings where kind = 'skipped'") == "I do not know this subject"
+    assert store.rankings() == []
 
 
 def test_a_nonce_for_another_submission_is_refused(store, anna, ben):
