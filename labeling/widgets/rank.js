@@ -43,6 +43,9 @@ const complete = () => now.task !== null && missing().length === 0;
 const noneAcceptable = () => now.remarks.acceptable === false;
 /** Enough to be stored: an order, if only of the best, or that none will do. */
 const enough = () => now.task !== null && (missing().length < size() || noneAcceptable());
+/** Nothing is left open: each has a rank, or none will do and none has. */
+const whole = () => complete() || (now.task !== null && noneAcceptable() && missing().length === size());
+const onTouch = () => matchMedia("(hover: none) and (pointer: coarse)").matches;
 const two = () => size() === 2;
 const decided = () => two() && complete() && now.ranks[0] !== now.ranks[1];
 const pendingSkip = () => Boolean(now.unsaved && JSON.parse(now.unsaved.key)[1].skip);
@@ -186,6 +189,8 @@ function show(data) {
     $(".pr-grid").dataset.count = size();
     $(".pr-max").textContent = size();
     $(".pr-last").textContent = LETTERS[size() - 1];
+    $(".pr-many").hidden = two();
+    $(".pr-two").hidden = !two();
     buildPodium();
     draw();
     window.scrollTo(0, 0);
@@ -233,11 +238,11 @@ function drawBar() {
     const left = missing().length;
     const none = noneAcceptable() ? "none acceptable" : "";
     const order = left === size() ? "" : orderWords(now.ranks, now.remarks.strength);
-    const hint = left === 0 || (none && left === size())
+    const hint = whole()
         ? "Ready: " + [order, none].filter(Boolean).join(", ")
         : left === size() ? "Rank from best to worst" : left + " left to rank" + (none ? ", " + none : "");
     $(".pr-left").textContent = now.busy ? "Saving" : now.message || hint;
-    $(".pr-submit").setAttribute("aria-disabled", String(now.busy || (!enough() && !now.unsaved)));
+    $(".pr-submit").setAttribute("aria-disabled", String(now.busy || !(whole() || now.asked || now.unsaved)));
     $(".pr-none").setAttribute("aria-pressed", String(noneAcceptable()));
     $(".pr-strength").hidden = !decided();
     root.querySelectorAll(".pr-strength button").forEach((button, i) => {

@@ -43,8 +43,7 @@ async function save(answer) {
 }
 
 function askAgain() {
-    const touch = matchMedia("(hover: none) and (pointer: coarse)").matches;
-    alarm((pendingSkip() ? "Not skipped - " : "Not saved - ") + (touch ? "tap Submit" : "press Enter") + " to try again");
+    alarm((pendingSkip() ? "Not skipped - " : "Not saved - ") + (onTouch() ? "tap Submit" : "press Enter") + " to try again");
 }
 
 /** The beginning of the prompt, for those who hear the page: the focus goes to the first response. */
@@ -57,13 +56,13 @@ function submit() {
     if (pendingSkip()) return save(skipped());
     const absent = missing();
     const ranks = JSON.stringify(now.ranks);
-    if (complete() || (enough() && (absent.length === size() || now.asked === ranks || now.unsaved))) {
+    if (whole() || (enough() && (now.asked === ranks || now.unsaved))) {
         const { acceptable, strength, comment } = now.remarks;
         return save({ ranks: dense(now.ranks), acceptable, strength, comment: comment.trim() });
     }
     if (enough()) { // may be meant, may be a slip: asked once
         now.asked = ranks;
-        now.message = "Enter again: " + orderWords(now.ranks);
+        now.message = (onTouch() ? "Submit" : "Enter") + " again: " + orderWords(now.ranks);
         say(listed(absent.map(name)) + (absent.length === 1 ? " has" : " have") + " no rank yet. Enter again submits: worse than the others, and not compared.");
         draw();
         return;
