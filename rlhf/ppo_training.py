@@ -238,7 +238,17 @@ def _describe(data: Rollout, kl: float, kl_coef: float) -> dict[str, float]:
         "objective/entropy": float(f.masked_mean(data.entropy, data.mask)),
         "response/length": float(lengths.mean()),
         "response/eos_rate": float(data.finished.float().mean()),
+        "response/repetition": sum(map(repetition, data.responses)) / len(data.responses),
     }
+
+
+def repetition(tokens: Sequence[int]) -> float:
+    """Share of a response's runs of three tokens that it has said before; 0 for one of fewer than three.
+
+    A policy that has found a hole in the reward model often repeats itself (Zheng 2023, "Secrets of RLHF").
+    """
+    runs = [tuple(tokens[i : i + 3]) for i in range(len(tokens) - 2)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
 @torch.no_grad()

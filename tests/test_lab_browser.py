@@ -19,6 +19,7 @@ UPDATE = {
     "objective/entropy": 1.5,
     "response/length": 30.0,
     "response/eos_rate": 0.97,
+    "response/repetition": 0.02,
     "value/loss": 0.2,
     "value/explained_variance": 0.6,
     "policy/approx_kl": 0.01,
@@ -126,6 +127,9 @@ def test_curves_show_the_store_follow_it_and_survive_reload(store, visit):
     accuracy = panel(page, "reward_model/accuracy").locator(".curve-last")
     expect(accuracy).to_have_text("70 % right, interval 64 % to 76 %")
     expect(panel(page, "response/eos_rate").locator(".curve-value")).to_have_text("97 %")
+    expect(panel(page, "response/repetition").locator(".curve-last")).to_have_text(
+        "2 % of each response said before"
+    )
     expect(page.locator(".curves-signs")).to_contain_text(f"No warning signs in round {first.id}")
     before = inked(kl.locator("canvas"))
     assert before > 50
@@ -135,10 +139,12 @@ def test_curves_show_the_store_follow_it_and_survive_reload(store, visit):
     page.on("request", lambda request: asked.append(request.url) if "/api/metrics" in request.url else None)
     last = store.metrics()[-1]["id"]
     for step in (4, 5):
-        store.add_metrics(first.id, 1, step, UPDATE | {"objective/kl": step * 3.0, "response/eos_rate": 0.2})
+        bad = {"objective/kl": step * 3.0, "response/eos_rate": 0.2, "response/repetition": 0.5}
+        store.add_metrics(first.id, 1, step, UPDATE | bad)
     expect(kl.locator(".curve-last")).to_have_text("15 nats over the warning line")
     expect(page.locator(".curves-signs")).to_contain_text("KL is over 10 nats")
     expect(page.locator(".curves-signs")).to_contain_text("More than half of the responses are cut off")
+    expect(page.locator(".curves-signs")).to_contain_text("More than a fifth of each response repeats")
     assert min(int(url.rpartition("since=")[2]) for url in asked) >= last
     expect(fact(page, "Next round")).to_contain_text(f"Round {first.id} is running")
 

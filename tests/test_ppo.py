@@ -20,7 +20,7 @@ from rlhf.likelihood import token_logprobs, token_logprobs_at
 from rlhf.models import load_family, load_tokenizer
 from rlhf.passes import look
 from rlhf.ppo import Learner, PPOConfig, Rollout, paid_scores, rollout, update, warm_up_value
-from rlhf.ppo_training import AdaptiveKL, Average, PPOTraining, evaluate_policy
+from rlhf.ppo_training import AdaptiveKL, Average, PPOTraining, evaluate_policy, repetition
 from rlhf.probe import LikelihoodTerm
 from rlhf.reward_model import RewardModel
 from rlhf.reward_training import RewardModelConfig, train_reward_model
@@ -559,3 +559,18 @@ def test_a_policy_of_no_numbers_ends_training_with_a_reason(tiny_model):
     updates = list(PPOTraining(family, model, prompts, prompts[:8], SHORT, 0))
     assert [(u.step, u.metrics) for u in updates] == [(0, {})]
     assert "not finite numbers" in updates[0].stop
+
+
+@pytest.mark.parametrize(
+    ("tokens", "share"),
+    [
+        ([], 0),
+        ([5, 5], 0),
+        ([5, 5, 5], 0),
+        ([5, 5, 5, 5], 0.5),
+        ([1, 2, 3, 1, 2, 3, 1], 2 / 5),
+        ([1, 2, 3, 4], 0),
+    ],
+)
+def test_repetition_by_hand(tokens, share):
+    assert repetition(tokens) == pytest.approx(share)

@@ -59,6 +59,12 @@ const PANELS = [
     words: (v, { first }) => first > 0 && v < first * 0.95 ? "down from " + number(first) + " when the round began" : "as when the round began",
     sign: (v, { first }) => first > 0 && v < first * 0.3 && "Entropy has fallen below a third: responses are becoming alike.",
   },
+  {
+    group: "text", name: "response/repetition", title: "Repetition", percent: true, low: 0, optional: true,
+    about: "Runs of three tokens that a response has said before. A policy that has found a hole often repeats itself.",
+    words: () => "of each response said before",
+    sign: (v, { first }) => v > 0.2 && v > 2 * first && "More than a fifth of each response repeats what it has said.",
+  },
   { group: "inner", name: "reward_model/loss", title: "Reward model loss", about: "Training loss over the rankings." },
   { group: "inner", name: "value/loss", title: "Value loss", low: 0, about: "Error of the value function." },
   {
