@@ -65,6 +65,9 @@ class Script:
         self.place += 1
         return self.logits
 
+    def pays(self, left, rows):
+        return left < rows
+
     def keep(self, rows):
         self.rows = self.rows[rows]
 
