@@ -80,5 +80,7 @@ def _check_remarks(remarks: Remarks, order: Order) -> None:
 
 
 def _check_comment(comment: str) -> None:
+    if any("\ud800" <= c <= "\udfff" for c in comment):
+        raise InvalidRanking("The comment holds half a character (a lone surrogate); send it as UTF-8.")
     if len(comment) > LONGEST_COMMENT:
         raise InvalidRanking(f"The comment has {len(comment)} characters; wanted: {LONGEST_COMMENT} at most.")

@@ -33,7 +33,8 @@ from rlhf.batching import Padded, by_length, in_powers_of_two, pack, pack_evenly
 from rlhf.config import STARTER, ModelError
 from rlhf.decoding import continues
 from rlhf.lora_product import quicken
-from rlhf.passes import reads_trees, window_of
+from rlhf.model_steps import ModelSteps
+from rlhf.passes import alike, reads_trees, window_of
 from rlhf.pooled import PooledHead
 from rlhf.quick_steps import lay_together, of_known_build
 from rlhf.voices import BASE, Voices
@@ -331,6 +332,7 @@ class LoraFamily(Family):
                 p.requires_grad_(role in TRAINED)
         self._speaker = ""
         self._let_speak("reference")
+        self.mixes = self._can_mix()
 
     @contextmanager
     def use(self, role: str, *, sampling: bool = False) -> Iterator[PreTrainedModel]:
@@ -357,8 +359,36 @@ class LoraFamily(Family):
             self._speaker = role
 
     def together(self, roles: Sequence[str]) -> list[list[int]]:
-        """All of them: each row is spoken by an adapter of its own."""
+        """All of them, where each row can be spoken by an adapter of its own."""
+        if not self.mixes:
+            return super().together(roles)
         return [list(range(len(roles)))] if roles else []
+
+    @torch.no_grad()
+    def _can_mix(self) -> bool:
+        """Try whether rows with an adapter each say what they say alone. PEFT cannot mix where a layer does
+        not see rows: experts, or OPT's, which see all tokens of a batch one behind the other.
+        """
+        ids = torch.tensor([[1, 2, 3], [4, 5, 6]], device=self.device)
+        parts = [
+            p for name, p in self._peft.named_parameters() if f".{ROLES[0]}." in name and "lora_B" in name
+        ]
+        for p in parts:  # a new adapter adds nothing
+            p.fill_(0.01)
+        try:
+            alone = []
+            for row, role in enumerate((ROLES[0], "reference")):
+                with self.use(role, sampling=True) as model:
+                    alone.append(ModelSteps(model, ids[[row]], torch.ones_like(ids[[row]]), 1).logits)
+            with self.use(ROLES[0], sampling=True) as model:
+                voices = Voices(self._layers, [ROLES[0], BASE])
+                together = ModelSteps(model, ids, torch.ones_like(ids), 1, voices).logits
+            return alike(torch.cat(alone), together, within=1e-3)
+        except Exception:  # a layer may refuse in any way
+            return False
+        finally:
+            for p in parts:
+                p.zero_()
 
     @contextmanager
     def speaking(self, roles: Sequence[str]) -> Iterator[tuple[PreTrainedModel, Voices | None]]:

@@ -318,7 +318,7 @@ def warm_up_value(
     taken = _taken(losses)
     explained = f.explained_variance(_values(learner, seen, data), returns, data.mask)
     return {
-        "value/loss": taken[-1],
+        "value/loss": taken[-1] if taken else 0.0,
         "value/explained_variance": float(explained),
         "value/skipped_steps": float(len(losses) - len(taken)),
     }

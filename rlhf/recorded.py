@@ -36,9 +36,11 @@ def recording(family: Family) -> Iterator[None]:
         return
     stream, outside = _stream(family.device), torch.cuda.current_stream(family.device)
     stream.wait_stream(outside)
-    with torch.cuda.stream(stream):
-        yield
-    outside.wait_stream(stream)
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:  # whatever happened, what comes next waits for what was begun
+        outside.wait_stream(stream)
 
 
 @cache
@@ -58,6 +60,7 @@ class Passes:
         self.family, self.role, self.read, self.parameters = family, role, read, list(parameters)
         self.graphs: dict[tuple, _Graph | None] = {}
         self.busy = False  # a pass waits for its gradient, with what it needs for it
+        self.full = False  # there was no memory for another graph
         if family.records:
             self.pool = torch.cuda.graph_pool_handle()
             self.start = torch.zeros((), device=family.device, requires_grad=True)  # what gradients end at
@@ -80,13 +83,18 @@ class Passes:
         """
         if heeded is None:
             heeded = torch.ones_like(batch.mask[:, 0])
-        if not self.family.records or not torch.is_grad_enabled():
+        rows, width = batch.ids.shape
+        rounded = (rows + -rows % ROWS) * (width + -width % WIDTH)
+        large = rounded > 2 * self.family.token_budget  # few long rows: work enough to hide the calls behind
+        if not self.family.records or self.full or large or not torch.is_grad_enabled():
             return self._pass(batch, heeded)
         even, heeded = in_even_shape(batch), F.pad(heeded, (0, -len(heeded) % RESPONSES))
         given = [*even.tensors, heeded]
         shape = tuple(t.shape for t in given)
+        graph = None
         if shape in self.graphs and not self.busy:
             graph = self.graphs[shape] or self._record(shape, even, given)
+        if graph:
             found = _Replay.apply(self.start, self, graph, *given)
         else:
             if len(self.graphs) < MOST:
@@ -98,17 +106,23 @@ class Passes:
         with self.family.use(self.role) as model:
             return self.read(look(model, batch), heeded)
 
-    def _record(self, shape: tuple, even: Padded, given: list[Tensor]) -> "_Graph":
+    def _record(self, shape: tuple, even: Padded, given: list[Tensor]) -> "_Graph | None":
+        """None when there is no room for it: then nothing more is recorded."""
         kept = [t.clone() for t in given]
         torch.cuda.empty_cache()  # a graph's memory is its own: what passes before it have left is not used
         forward, backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         torch.clear_autocast_cache()  # weights cast before would be taken for those of every later step
-        with _captured(forward, self.pool):
-            found = self._pass(even.of(kept[:-1]), kept[-1])
-        back = [torch.zeros_like(t) for t in found]
-        with _captured(backward, self.pool):
-            torch.autograd.backward(found, back)
-        torch.clear_autocast_cache()
+        try:
+            with _captured(forward, self.pool):
+                found = self._pass(even.of(kept[:-1]), kept[-1])
+            back = [torch.zeros_like(t) for t in found]
+            with _captured(backward, self.pool):
+                torch.autograd.backward(found, back)
+        except torch.OutOfMemoryError:  # graphs keep memory of their own; passes as ever may do with less
+            self.full = True
+            return None
+        finally:
+            torch.clear_autocast_cache()
         self.graphs[shape] = _Graph(forward, backward, kept, [t.detach() for t in found], back)
         return self.graphs[shape]
 

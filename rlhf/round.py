@@ -112,6 +112,7 @@ def run_round(
             training.set_state(stage.training)
         except Exception as error:  # of another device, say
             print(f"PPO begins again, as its state cannot be taken up here: {error}", flush=True)
+            del training  # its optimisers may be in memory already
             training, told = begin(), []
     yield from told
     stop = None

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -50,17 +50,25 @@ class StopRound(Exception):
     """This round is to end now; the message is the reason."""
 
 
-def _as_learned(ranking: RankedTask) -> RankedResponses:
-    """A ranking of the store as the reward model takes it."""
-    return RankedResponses(
-        ranking.prompt,
-        tuple(ranking.responses),
-        tuple(ranking.ranks),
-        tuple(ranking.finished),
-        partial=ranking.partial,
-        acceptable=ranking.acceptable,
-        strength=ranking.strength,
-    )
+def as_learned(rankings: Sequence[RankedTask]) -> list[RankedResponses]:
+    """Rankings of the store as the reward model takes them.
+
+    Who has said once that none was acceptable knows that it can be said: of their other rankings the best is.
+    Without these, a reward model finds it easiest to call everything unacceptable, which teaches nothing.
+    """
+    choosy = {r.person_id for r in rankings if r.acceptable is False}
+    return [
+        RankedResponses(
+            r.prompt,
+            tuple(r.responses),
+            tuple(r.ranks),
+            tuple(r.finished),
+            partial=r.partial,
+            acceptable=True if r.acceptable is None and r.person_id in choosy else r.acceptable,
+            strength=r.strength,
+        )
+        for r in rankings
+    ]
 
 
 class Worker:
@@ -341,7 +349,7 @@ class Worker:
 
     def _run_round(self, round_, config: RoundConfig) -> None:
         store, seed = self.store, self.config.seed + round_.id
-        rankings = [_as_learned(r) for r in store.rankings(through=round_.trained_through)]
+        rankings = as_learned(store.rankings(through=round_.trained_through))
         prompts = [p.text for p in store.prompts("train", seed)]
         if self.version != round_.parent_version:  # begun again after somebody went back to another policy
             raise StopRound(f"policy {self.version} was published instead of {round_.parent_version}")

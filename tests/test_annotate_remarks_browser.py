@@ -5,6 +5,8 @@ import pytest
 from labeling.store import Remarks
 from tests.annotate import FOUR, annotate, badges, press, saved, shown
 
+pytest_plugins = ["tests.browser"]
+
 
 def read(site, task):
     """The standing ranking of a task, as training reads it."""
@@ -133,3 +135,49 @@ def test_a_comment_goes_with_the_ranking_or_the_skip_and_survives_a_reload(site,
     press(page, "s")
     expect(page.locator(".pr-live")).to_contain_text("Skipped")
     assert site.query("select comment from rankings where task_id = ?", other) == [("not my subject",)]
+
+
+def test_enter_after_a_click_submits_and_does_not_press_the_button_again(site, visit):
+    task, other = site.add_task(FOUR[:2]), site.add_task(FOUR, "Another?")
+    page = annotate(visit)
+    press(page, "a")
+    page.get_by_role("button", name="Much better").click()
+    press(page, "Enter")
+    saved(page)
+    assert said(read(site, task)) == Remarks(strength=3)
+    page.get_by_role("button", name="None acceptable").click()
+    press(page, "Enter")
+    saved(page)
+    page.wait_for_function("document.querySelector('.pr').dataset.state === 'waiting'")
+    assert said(read(site, other)) == Remarks(acceptable=False)
+
+
+def test_a_save_that_failed_does_not_answer_for_another_order(site, visit):
+    from playwright.sync_api import expect
+
+    task = site.add_task(FOUR)
+    page = annotate(visit)
+    page.route("**/api/rankings", lambda route: route.abort(), times=1)
+    press(page, "1 2 3 4 Enter")
+    expect(page.locator(".pr-alert")).to_contain_text("Not saved")
+    press(page, "Backspace Enter")
+    expect(page.locator(".pr-left")).to_contain_text("Enter again")
+    assert site.stored(task) == []
+
+
+def test_what_was_written_after_undo_survives_a_reload(site, visit):
+    from playwright.sync_api import expect
+
+    site.add_task(FOUR[:2])
+    page = annotate(visit)
+    press(page, "a Enter")
+    saved(page)
+    press(page, "u")
+    expect(page.locator(".pr-left")).to_have_text("Brought back")
+    press(page, "w")
+    page.keyboard.type("on second thought")
+    page.keyboard.press("Escape")
+    press(page, "b")
+    page.reload()
+    expect(page.get_by_role("textbox", name="Comment")).to_have_value("on second thought")
+    assert badges(page) == ["2", "1"]

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from transformers import MambaConfig, MambaForCausalLM
+from transformers import MambaConfig, MambaForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from rlhf.config import ModelError
 from rlhf.generate import SamplingConfig, sample_from
 from rlhf.likelihood import token_logprobs_at
-from tests.test_models import SIZES, lfm2
+from tests.test_models import MODELS, SIZES, lfm2
 from tests.traps import family_of, saved_with_tokenizer
 
 
@@ -29,3 +29,22 @@ def test_a_model_whose_state_is_not_in_the_cache_is_refused_in_one_sentence(tiny
         family_of(saved_with_tokenizer(model, tiny_model, tmp_path))
     assert str(refused.value).endswith("; use another model.")
     assert "\n" not in str(refused.value)
+
+
+def mixtral():
+    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
+    return MixtralForCausalLM(
+        MixtralConfig(hidden_size=16, intermediate_size=32, num_local_experts=4, **sizes, **SIZES)
+    )
+
+
+@pytest.mark.parametrize("build", [MODELS["opt"], mixtral], ids=["opt", "mixtral"])
+def test_where_rows_cannot_have_adapters_of_their_own_roles_take_turns(tiny_model, tmp_path, build):
+    """Some layers see the tokens of all rows one behind the other."""
+    family = family_of(saved_with_tokenizer(build(), tiny_model, tmp_path), "lora", ("policy", "published"))
+    assert not family.mixes
+    prompts, roles = [[50 + i, 60, 70 + i] for i in range(4)], ["policy", "reference", "published", "policy"]
+    greedy = SamplingConfig(temperature=0, max_new_tokens=6)
+    drawn = sample_from(family, roles, prompts, greedy)
+    for prompt, role, own in zip(prompts, roles, drawn, strict=True):
+        assert own.tokens == sample_from(family, role, [prompt], greedy)[0].tokens

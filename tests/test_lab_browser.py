@@ -128,7 +128,7 @@ def test_curves_show_the_store_follow_it_and_survive_reload(store, visit):
     expect(accuracy).to_have_text("70 % right, interval 64 % to 76 %")
     expect(panel(page, "response/eos_rate").locator(".curve-value")).to_have_text("97 %")
     expect(panel(page, "response/repetition").locator(".curve-last")).to_have_text(
-        "2 % of each response said before"
+        "2.0 % of each response said before"
     )
     expect(page.locator(".curves-signs")).to_contain_text(f"No warning signs in round {first.id}")
     before = inked(kl.locator("canvas"))

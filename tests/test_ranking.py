@@ -102,6 +102,8 @@ def test_a_strength_is_of_two_that_differ(ranks):
 def test_a_comment_has_a_limit_and_a_skip_may_have_one_only():
     for check in (check_skip, lambda remarks: check_order([1, 2], 2, remarks)):
         check(Remarks(comment="x" * LONGEST_COMMENT))
+        with pytest.raises(InvalidRanking, match="half a character"):
+            check(Remarks(comment="\ud800"))
         with pytest.raises(InvalidRanking, match=f"has {LONGEST_COMMENT + 1} characters"):
             check(Remarks(comment="x" * (LONGEST_COMMENT + 1)))
     for remarks in (Remarks(acceptable=False), Remarks(acceptable=True), Remarks(strength=1)):

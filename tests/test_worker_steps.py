@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from labeling.store import StoreError, open_store
+from labeling.store import Remarks, StoreError, open_store
 from rlhf import worker as module
 from rlhf.arena import evaluate_versions
 from rlhf.config import WorkerConfig
@@ -494,3 +494,19 @@ def test_prompt_and_response_fit_what_the_model_reads(start, tmp_path, config):
     Path(config.prompts).write_text("\n".join(lines))
     for place in (tmp_path / "other", tmp_path / "run"):  # this one has all 24 already
         assert {p.text for p in start(place).store.prompts()} == {*lines} - {lines[7]}
+
+
+def test_rankings_are_learned_with_all_that_was_said(start):
+    """Who has said that none was acceptable found the best acceptable elsewhere; others were not asked."""
+    worker = start()
+    anna, ben = (worker.store.add_person(name, name, "human").id for name in ("anna", "ben"))
+    for nonce, person, ranks, remarks in [
+        ("1", anna, [None, 1, None, None], Remarks()),
+        ("2", anna, [None] * 4, Remarks(acceptable=False)),
+        ("3", ben, [1, 2, 3, 4], Remarks(comment="fine")),
+    ]:
+        while (task := worker.store.claim_task(person)) is None:
+            worker.fill()
+        worker.store.add_ranking(person, task.id, nonce, ranks[: len(task.responses)], 1.0, remarks)
+    learned = module.as_learned(worker.store.rankings())
+    assert [(r.partial, r.acceptable) for r in learned] == [(True, True), (True, False), (False, None)]

@@ -39,6 +39,7 @@ class RankedTask:
     ranks: list[int]
     finished: list[bool]  # each response ended by EOS, not cut
     policy_version: int
+    person_id: int
     person_kind: str
     partial: bool
     acceptable: bool | None
@@ -179,7 +180,7 @@ class Rankings(Tasks):
         rows = self.rows(
             f"""
             select rankings.id, tasks.prompt_id, prompts.text as prompt, tasks.policy_version,
-                   people.kind as person_kind, partial, acceptable, strength, comment,
+                   rankings.person_id, people.kind as person_kind, partial, acceptable, strength, comment,
                    json_group_array(
                        json_array(ranks.position, ranks.rank, responses.text, responses.finished)
                    ) as shown

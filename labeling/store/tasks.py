@@ -303,7 +303,7 @@ class Tasks(File):
             return {}
         rows = self.rows("select rank from ranks where ranking_id = ? order by position", [ranking["id"]])
         if not rows:  # a skip
-            return {}
+            return {"previous_remarks": Remarks(comment=ranking["comment"])} if ranking["comment"] else {}
         acceptable = None if ranking["acceptable"] is None else bool(ranking["acceptable"])
         order = Order([row["rank"] for row in rows], bool(ranking["partial"]))
         remarks = Remarks(acceptable, ranking["strength"], ranking["comment"])

@@ -23,6 +23,7 @@ const now = {
     trail: [], // positions in the order they were ranked, for T
     current: 0,
     taken: null, // ranks before the last Clear or Backspace, for "Put back"
+    takenStrength: 0, // and the strength with them
     unsaved: null, // {key, nonce} of a save that failed
     last: null, // the ranking that Undo takes back
     message: "", // what happened last, in the bar
@@ -168,9 +169,10 @@ function show(data) {
     }
     now.task = data.task;
     const draft = drafts.get(data.task);
-    const before = data.task.previous_ranks || draft?.ranks || [];
+    // a draft is newer than what was taken back: sending took the draft away
+    const before = draft?.ranks || data.task.previous_ranks || [];
     now.ranks = data.task.responses.map((_, i) => before[i] || 0);
-    now.remarks = { ...(data.task.previous_remarks || draft?.remarks || NO_REMARKS) };
+    now.remarks = { ...(draft?.remarks || data.task.previous_remarks || NO_REMARKS) };
     now.asked = "";
     now.unsaved = draft?.unsaved || null;
     now.trail = [];
@@ -204,6 +206,7 @@ function draw() {
     $(".pr-task").hidden = state !== "task";
     $(".pr-waiting").hidden = state !== "waiting";
     for (const button of root.querySelectorAll(".pr-undo")) button.setAttribute("aria-disabled", String(now.busy));
+    $(".pr-comment textarea").readOnly = now.busy; // what is being sent stays as it is
     drawFacts();
     if (state === "waiting") drawWaiting();
     if (state !== "task") return;
@@ -290,6 +293,7 @@ function setRank(index, rank) {
 function unrank(index) {
     if (!now.ranks[index] || now.busy) return;
     now.taken = [...now.ranks];
+    now.takenStrength = now.remarks.strength;
     now.ranks[index] = 0;
     now.trail = now.trail.filter((other) => other !== index);
     changed();
@@ -299,8 +303,10 @@ function unrank(index) {
 function clearOrPutBack() {
     if (now.taken) {
         [now.ranks, now.taken] = [now.taken, null];
+        now.remarks.strength = now.takenStrength;
         say("The ranks are back.");
     } else if (now.ranks.some(Boolean)) {
+        now.takenStrength = now.remarks.strength;
         [now.taken, now.ranks] = [now.ranks, now.ranks.map(() => 0)];
         say("Ranks cleared. Put back brings them back.");
     }
@@ -373,7 +379,7 @@ function setStrength(strength) {
 }
 
 function toggleNone() {
-    if (now.busy) return;
+    if (now.busy || !now.task) return;
     now.remarks.acceptable = noneAcceptable() ? null : false;
     changed();
     say(noneAcceptable() ? "None is acceptable. An order may still be given; Enter submits." : "Not said any more that none is acceptable.");

@@ -56,10 +56,10 @@ function submit() {
     if (pendingSkip()) return save(skipped());
     const absent = missing();
     const ranks = JSON.stringify(now.ranks);
-    if (whole() || (enough() && (now.asked === ranks || now.unsaved))) {
-        const { acceptable, strength, comment } = now.remarks;
-        return save({ ranks: dense(now.ranks), acceptable, strength, comment: comment.trim() });
-    }
+    const { acceptable, strength, comment } = now.remarks;
+    const answer = { ranks: dense(now.ranks), acceptable, strength, comment: comment.trim() };
+    const again = now.unsaved?.key === JSON.stringify([now.task?.id, answer]); // was meant before
+    if (whole() || (enough() && (now.asked === ranks || again))) return save(answer);
     if (enough()) { // may be meant, may be a slip: asked once
         now.asked = ranks;
         now.message = (onTouch() ? "Submit" : "Enter") + " again: " + orderWords(now.ranks);

@@ -28,9 +28,11 @@ listenForKeys(root, signal, {
 const unless = (button, act) => () => { if ($(button).getAttribute("aria-disabled") !== "true") act(); };
 $(".pr-submit").addEventListener("click", submit); // says what is missing
 $(".pr-skip").addEventListener("click", unless(".pr-skip", () => save(skipped())));
-$(".pr-none").addEventListener("click", toggleNone);
+/** After a click the focus is back on the responses: Enter is to submit, and not to press the button again. */
+const clicked = (act) => (event) => { act(); if (event.detail && now.task) goTo(now.current, false); };
+$(".pr-none").addEventListener("click", clicked(toggleNone));
 root.querySelectorAll(".pr-strength button").forEach((button, i) => {
-    button.addEventListener("click", () => setStrength(now.remarks.strength === i + 1 ? 0 : i + 1));
+    button.addEventListener("click", clicked(() => setStrength(now.remarks.strength === i + 1 ? 0 : i + 1)));
 });
 $(".pr-comment textarea").addEventListener("input", (event) => {
     now.remarks.comment = event.target.value;

@@ -78,6 +78,8 @@ def test_a_skip_keeps_its_comment_and_nothing_else(store, anna):
     store.add_ranking(anna, task, "nonce", None, None, Remarks(comment="I do not know this subject"))
     assert store.value("select comment from rankings where kind = 'skipped'") == "I do not know this subject"
     assert store.rankings() == []
+    undone = store.undo(anna)
+    assert (undone.previous_ranks, undone.previous_remarks.comment) == (None, "I do not know this subject")
 
 
 def test_a_nonce_for_another_submission_is_refused(store, anna, ben):
