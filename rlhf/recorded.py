@@ -10,7 +10,7 @@ through a second graph, which adds to the gradients of the parameters.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 
@@ -141,8 +141,11 @@ def _captured(graph: torch.cuda.CUDAGraph, pool) -> Iterator[None]:
     graph.capture_begin(pool, capture_error_mode="thread_local")
     try:
         yield
-    finally:
-        graph.capture_end()
+    except BaseException:
+        with suppress(Exception):  # what it has to say of a broken capture is not why it broke
+            graph.capture_end()
+        raise
+    graph.capture_end()
 
 
 class _Replay(torch.autograd.Function):
