@@ -60,7 +60,7 @@ const PANELS = [
     sign: (v, { first }) => first > 0 && v < first * 0.3 && "Entropy has fallen below a third: responses are becoming alike.",
   },
   {
-    group: "text", name: "response/repetition", title: "Repetition", percent: true, low: 0, optional: true,
+    group: "text", name: "response/repetition", title: "Repetition", percent: true, low: 0, high: 0.1, optional: true,
     about: "Runs of three tokens that a response has said before. A policy that has found a hole often repeats itself.",
     words: () => "of each response said before",
     sign: (v, { first }) => v > 0.2 && v > 2 * first && "More than a fifth of each response repeats what it has said.",
