@@ -12,7 +12,6 @@ not compared with each other. They share the last rank, and the order is `partia
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-STRENGTHS = ("slightly", "clearly", "much")  # by how much the better of two is better: 1, 2, 3
 LONGEST_COMMENT = 4000  # characters
 
 
@@ -38,7 +37,7 @@ class Remarks:
     """What else was said."""
 
     acceptable: bool | None = None  # False: none of the responses is; True: the best is; None: nothing said
-    strength: int = 0  # of two, by how much the better one is better: see STRENGTHS; 0: nothing said
+    strength: int = 0  # of two, one is slightly (1), clearly (2), much (3) better; 0: nothing said
     comment: str = ""
 
 

@@ -115,8 +115,7 @@ class RewardModel:
         The same alone or in a batch.
 
         ref_logprobs: of the reference (N, R). states: filled with `passes.Pass.before`. With gradients
-        when they are on; inside `family.use("reward")` already when training, so that backward sees the
-        right adapter.
+        when they are on.
         """
         family, device = self.family, self.family.device
         parts, ratios, order = [], [], []

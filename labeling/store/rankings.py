@@ -7,7 +7,7 @@ from typing import Any
 
 from labeling.ranking import InvalidRanking, Order, Remarks, check_order, check_skip
 from labeling.store.database import StoreError, now
-from labeling.store.tasks import LEASE_SECONDS, Task, TaskLeased, Tasks
+from labeling.store.tasks import LEASE_SECONDS, Task, TaskLeased, Tasks, remarks_of
 
 NOTHING = Remarks()
 # A withdrawn ranking stays on record and counts nowhere; a skip counts as nobody's opinion.
@@ -200,7 +200,7 @@ class Rankings(Tasks):
             shown = sorted(json.loads(row.pop("shown")))  # by position
             _, ranks, texts, finished = (list(column) for column in zip(*shown, strict=True))
             ended = [bool(f) for f in finished]
-            row |= {"partial": bool(row["partial"]), "acceptable": _bool(row["acceptable"])}
+            row |= {"partial": bool(row["partial"]), **vars(remarks_of(row))}
             found.append(RankedTask(**row, ranks=ranks, responses=texts, finished=ended))
         return found
 
@@ -244,18 +244,17 @@ class Rankings(Tasks):
     ) -> Ranking:
         rows = self.rows("select rank from ranks where ranking_id = ? order by position", [stored["id"]])
         kept = Order([row["rank"] for row in rows], bool(stored["partial"])) if rows else None
-        said = Remarks(_bool(stored["acceptable"]), stored["strength"], stored["comment"])
         try:
             same = kept == (check_order(ranks, len(rows), remarks) if ranks is not None else None)
         except InvalidRanking:
             same = False
-        if not same or said != remarks or (stored["task_id"], stored["person_id"]) != (task_id, person_id):
+        if (
+            not same
+            or remarks_of(stored) != remarks
+            or (stored["task_id"], stored["person_id"]) != (task_id, person_id)
+        ):
             raise NonceReused("This nonce was already used for another ranking; make a new one for each.")
         if stored["withdrawn_at"] is not None:
             raise NonceReused("The ranking of this nonce was taken back; make a new nonce to rank again.")
         found = (kept.ranks, kept.partial) if kept else (None,)
         return Ranking(stored["id"], task_id, person_id, stored["kind"], *found)
-
-
-def _bool(value: int | None) -> bool | None:
-    return None if value is None else bool(value)

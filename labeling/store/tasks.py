@@ -304,7 +304,11 @@ class Tasks(File):
         rows = self.rows("select rank from ranks where ranking_id = ? order by position", [ranking["id"]])
         if not rows:  # a skip
             return {"previous_remarks": Remarks(comment=ranking["comment"])} if ranking["comment"] else {}
-        acceptable = None if ranking["acceptable"] is None else bool(ranking["acceptable"])
         order = Order([row["rank"] for row in rows], bool(ranking["partial"]))
-        remarks = Remarks(acceptable, ranking["strength"], ranking["comment"])
-        return {"previous_ranks": order.as_given(), "previous_remarks": remarks}
+        return {"previous_ranks": order.as_given(), "previous_remarks": remarks_of(ranking)}
+
+
+def remarks_of(ranking: dict[str, Any]) -> Remarks:
+    """What a row of `rankings` says beside the order; SQLite has no true and false."""
+    acceptable = ranking["acceptable"]
+    return Remarks(None if acceptable is None else bool(acceptable), ranking["strength"], ranking["comment"])
