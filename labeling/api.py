@@ -2,9 +2,10 @@
 
     GET  /api/task        a task to rank, and how things stand
     POST /api/rankings    rank or skip it; answers with the next task
-    POST /api/undo        take the last one back
+    POST /api/undo        take the last one, or another, back to change it
 
-and what the lab page reads and asks for: status, metrics, rounds, policies, commands, compare.
+and what the lab page reads and asks for: status, metrics, rounds, policies, commands, compare. What
+annotators are asked (guidelines, form, texts) is in `labeling.instructions_api`.
 
 Errors are `{"error": "one sentence"}` with a 4xx, and then nothing was stored. Routes are `def`, not
 `async def`: they run in threads, so a write that waits for the worker's transaction, or for a slow disk,
@@ -26,7 +27,9 @@ from starlette.exceptions import HTTPException
 from labeling.render import render
 from labeling.session import SessionUnknown, cookie_header, new_token, person_asking, read_token
 from labeling.store import (
+    Better,
     InvalidRanking,
+    Mark,
     NonceReused,
     Person,
     Remarks,
@@ -41,6 +44,7 @@ from labeling.store import (
 VERSION = "0.1.0"
 log = logging.getLogger(__name__)
 
+MOST_AHEAD = 3
 Id = Annotated[StrictInt, Field(ge=-1, le=2**63 - 1)]  # what SQLite holds
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
 Run = Annotated[
@@ -49,9 +53,33 @@ Run = Annotated[
 ]
 
 
+Ahead = Annotated[
+    int, Field(ge=0, le=MOST_AHEAD, description="How many tasks to send along, as `next`, leased too.")
+]
+
+
 class SessionBody(BaseModel):
     name: Name
     kind: Literal["human", "program"] = "program"
+
+
+class MarkBody(BaseModel):
+    """What is said of one response; names as in the form."""
+
+    flags: list[str] = []
+    reasons_for: list[str] = []
+    reasons_against: list[str] = []
+    ratings: dict[str, StrictInt] = {}
+
+    def mark(self) -> Mark:
+        return Mark(
+            tuple(self.flags), tuple(self.reasons_for), tuple(self.reasons_against), dict(self.ratings)
+        )
+
+
+class BetterBody(BaseModel):
+    text: str
+    started_from: StrictInt | None = Field(None, description="Position of the response that was edited.")
 
 
 class RankingBody(BaseModel):
@@ -75,17 +103,39 @@ class RankingBody(BaseModel):
         0, description="Of two: the better one is slightly (1), clearly (2), much (3) better; 0: not said."
     )
     comment: str = Field("", description="Anything, for who reads the rankings.")
+    marks: list[MarkBody] = Field(
+        [],
+        description="For each response as shown: flags, reasons_for, reasons_against (lists of names) and "
+        "ratings (name: 1 to 5); or left out.",
+        examples=[[{"flags": ["false"], "ratings": {"tone": 2}}, {"reasons_for": ["clear"]}]],
+    )
+    better: BetterBody | None = Field(
+        None, description="A response the person wrote, better than all: {text, started_from}."
+    )
     skip: StrictBool = Field(False, description="Instead of ranks: none of this can be judged.")
+    skip_reason: str = Field("", description="Why, if that is said; names as in the form.")
     seconds: float | None = Field(
         None, ge=0, le=86400, allow_inf_nan=False, description="How long the person was active on it."
     )
+    guidelines: Annotated[StrictInt, Field(ge=0, le=2**63 - 1)] | None = Field(
+        None, description="Version of the guidelines it was made under."
+    )
+    ahead: Ahead = 0
     run: Run = None
+
+    def remarks(self) -> Remarks:
+        better = self.better and Better(self.better.text.strip(), self.better.started_from)
+        marks = tuple(mark.mark() for mark in self.marks)
+        return Remarks(
+            self.acceptable, self.strength, self.comment.strip(), self.skip_reason.strip(), marks, better
+        )
 
 
 class UndoBody(BaseModel):
     ranking_id: Id | None = Field(
         None, description="The one that is meant; asked for again it takes back nothing more."
     )
+    ahead: Ahead = 0
     run: Run = None
 
 
@@ -121,6 +171,14 @@ def router(store: Store) -> APIRouter:
 
     Asking = Annotated[Person, Depends(asking)]
 
+    def claimed(person: Person, ahead: int) -> list[Task]:
+        # What was sent is stored, and a 503 would deny it; they ask again.
+        try:
+            return store.claim_tasks(person.id, ahead)
+        except StoreError as error:
+            log.error("no next task: %s", error)
+            return []
+
     def check_run(sent: str | None) -> None:
         # A page left open while the server was started on another run directory means other responses.
         if sent not in (None, store.run_id()):
@@ -129,9 +187,10 @@ def router(store: Store) -> APIRouter:
     # ranking
 
     @api.get("/task", summary="A task to rank")
-    def get_task(person: Asking) -> dict[str, Any]:
-        """The task this person holds, or the next one; null while the worker is still writing responses."""
-        return task_reply(store, person, store.claim_task(person.id))
+    def get_task(person: Asking, ahead: Annotated[int, Query(ge=0, le=MOST_AHEAD)] = 0) -> dict[str, Any]:
+        """The task this person holds, or the next one; null while the worker is still writing responses.
+        `next` holds up to `ahead` tasks to follow it: leased too, so a page can show them at once."""
+        return task_reply(store, person, store.claim_tasks(person.id, ahead))
 
     @api.post("/rankings", summary="Rank or skip a task")
     def post_ranking(body: RankingBody, person: Asking) -> dict[str, Any]:
@@ -139,14 +198,16 @@ def router(store: Store) -> APIRouter:
         if body.skip == (body.ranks is not None):
             raise Refused(422, 'Send either "ranks" or "skip": true.')
         check_run(body.run)
-        remarks = Remarks(body.acceptable, body.strength, body.comment.strip())
-        ranking = store.add_ranking(person.id, body.task_id, body.nonce, body.ranks, body.seconds, remarks)
-        try:
-            task = store.claim_task(person.id)
-        except StoreError as error:  # what was sent is stored, and a 503 would deny it; they ask again
-            log.error("no next task: %s", error)
-            task = None
-        return {"ranking_id": ranking.id, **task_reply(store, person, task)}
+        ranking = store.add_ranking(
+            person.id,
+            body.task_id,
+            body.nonce,
+            body.ranks,
+            body.seconds,
+            body.remarks(),
+            body.guidelines,
+        )
+        return {"ranking_id": ranking.id, **task_reply(store, person, claimed(person, body.ahead))}
 
     @api.post("/undo", summary="Take the last ranking or skip back")
     def post_undo(
@@ -157,7 +218,26 @@ def router(store: Store) -> APIRouter:
         task = store.undo(person.id, ranking_id=body.ranking_id)
         if task is None:
             raise Refused(409, "There is nothing to undo.")
-        return task_reply(store, person, task)
+        others = claimed(person, body.ahead) if body.ahead else []
+        return task_reply(store, person, [task, *(other for other in others if other.id != task.id)])
+
+    @api.get("/rankings", summary="Your latest rankings")
+    def get_rankings(person: Asking, limit: Annotated[int, Query(ge=1, le=100)] = 10) -> dict[str, Any]:
+        """Rankings and skips that stand, newest first; `ranks` as they were given, null for a skip."""
+        return {"rankings": [_said(found) for found in store.latest_rankings(person.id, limit)]}
+
+    @api.post("/rankings/{ranking_id}/withdraw", status_code=204, summary="Withdraw a ranking for good")
+    def post_withdraw(ranking_id: int, person: Asking) -> Response:
+        """It leaves the next training set and stays on record; the task is not asked again. To change it,
+        use /api/undo with its id."""
+        store.withdraw(person.id, _id(ranking_id))
+        return Response(status_code=204)
+
+    @api.post("/leave", status_code=204, summary="Give your tasks back")
+    def post_leave(person: Asking) -> Response:
+        """For a page that is closed: in ten seconds others may be given what this person holds."""
+        store.leave(person.id)
+        return Response(status_code=204)
 
     @api.post("/tasks/{task_id}/lease", status_code=204, summary="Hold on to a task")
     def post_lease(task_id: int, person: Asking) -> Response:
@@ -256,31 +336,44 @@ def router(store: Store) -> APIRouter:
     return api
 
 
-def task_reply(store: Store, person: Person, task: Task | None) -> dict[str, Any]:
-    """What the annotator's page is drawn from."""
+def task_reply(store: Store, person: Person, tasks: list[Task]) -> dict[str, Any]:
+    """What the annotator's page is drawn from: the first task, and those to follow it."""
     status = store.status()
     counts = store.person_counts(person.id)
     return {
-        "task": None
-        if task is None
-        else {
-            "id": task.id,
-            "prompt": task.prompt,
-            "prompt_html": render(task.prompt),
-            "responses": [{"text": text, "html": render(text)} for text in task.responses],
-            "policy_version": task.policy_version,
-            "previous_ranks": task.previous_ranks,
-            "previous_remarks": task.previous_remarks and asdict(task.previous_remarks),
-        },
+        "task": _shown(tasks[0]) if tasks else None,
+        "next": [_shown(task) for task in tasks[1:]],
         "progress": {
             "mine_today": counts["today"],
             "mine_total": counts["total"],
             "total": status["rankings"],
             "until_next_round": status["until_next_round"],
+            "effect": store.effect(person.id),
         },
         "last_ranking_id": store.undoable(person.id),
         "status": status,
         "person": {"name": person.name, "kind": person.kind},
+    }
+
+
+def _shown(task: Task) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "prompt": task.prompt,
+        "prompt_html": render(task.prompt),
+        "responses": [{"text": text, "html": render(text)} for text in task.responses],
+        "policy_version": task.policy_version,
+        "previous_ranks": task.previous_ranks,
+        "previous_remarks": task.previous_remarks and asdict(task.previous_remarks),
+    }
+
+
+def _said(found: dict[str, Any]) -> dict[str, Any]:
+    order = found["order"]
+    return {
+        **{name: found[name] for name in ("id", "at", "prompt", "changed")},
+        "ranks": order and order.as_given(),
+        **asdict(found["remarks"]),
     }
 
 

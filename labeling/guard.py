@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-BODY_LIMIT = 64 * 1024
+BODY_LIMIT = 256 * 1024  # guidelines, or a better response, in any script
 READING = {"GET", "HEAD", "OPTIONS"}
 UNUSED = ("/gradio_api/upload", "/gradio_api/component_server", "/gradio_api/runs", "/gradio_api/proxy=")
 SECURITY_HEADERS = {

@@ -200,3 +200,40 @@ def m003_remarks(db: Database) -> None:
         "comment text not null default ''",
     ):
         db.execute(f"alter table rankings add column {column}")
+
+
+@migrations()
+def m004_more_than_an_order(db: Database) -> None:
+    """Marks on single responses, better responses written by people, guidelines, and several annotators on
+    one task."""
+    statements = """
+    create table guidelines (                     -- what annotators are to do; a change is a new version
+        version integer primary key,
+        text text not null,                       -- Markdown
+        person_id integer references people (id),
+        created_at real not null
+    );
+    create table demonstrations (                 -- a better response, written by a person: it ranks first
+        ranking_id integer primary key references rankings (id),  -- withdrawn with it
+        prompt_id integer not null references prompts (id),
+        started_from integer references responses (id),           -- null: from nothing
+        text text not null,
+        created_at real not null
+    );
+    -- JSON: flags, reasons_for, reasons_against, ratings; only what was said
+    alter table ranks add column marks text not null default '{}';
+    alter table rankings add column skip_reason text not null default '';
+    -- the version they were made under, 0: the delivered one
+    alter table rankings add column guidelines integer;
+    alter table rankings add column withdrawn_for text check (withdrawn_for in ('change', 'good'));
+    -- rankings, each by another person
+    alter table tasks add column wanted integer not null default 1;
+    -- of one person's, the oldest is on the screen
+    alter table tasks add column leased_at real;
+    create index tasks_leased on tasks (leased_by, leased_at) where state = 'open';
+    drop index one_ranking_per_task;
+    create unique index one_ranking_each on rankings (task_id, person_id) where withdrawn_at is null;
+    """
+    for statement in statements.split(";\n"):
+        if statement.strip():
+            db.execute(statement)

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import RedirectResponse, Response
 
-from labeling import annotate, api, lab, lab_api, theme
+from labeling import annotate, api, instructions_api, lab, lab_api, theme
 from labeling.guard import Guard
 from labeling.reference import api_page
 from labeling.session import Visits
@@ -38,6 +38,7 @@ def create_app(store: Store, *, hosts: Collection[str] | None = None, port: int 
     api.add_error_handlers(app)
     app.include_router(api.router(store))
     app.include_router(lab_api.router(store))
+    app.include_router(instructions_api.router(store))
 
     @app.get("/", include_in_schema=False)
     def home() -> Response:

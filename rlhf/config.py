@@ -43,6 +43,9 @@ class WorkerConfig:
     )
     rankings_per_round: int = setting(64, "New rankings that start a round.")
     open_tasks: int = setting(16, "Tasks kept ready ahead of the annotators.")
+    overlap: float = setting(
+        0.0, "Share of tasks that two annotators rank, one after the other, so that they can be compared."
+    )
     temperature: float = setting(0.8, "Sampling temperature, for tasks and for PPO rollouts alike.")
     max_new_tokens: int = setting(96, "Longest response, in tokens.")
     max_prompt_tokens: int = setting(512, "Longer prompts are refused when they are read.")
@@ -63,6 +66,7 @@ class WorkerConfig:
             (self.reference_responses >= 0, "reference-responses", "0 or more"),
             (self.rankings_per_round >= 4, "rankings-per-round", "at least 4"),
             (self.open_tasks >= 1, "open-tasks", "at least 1"),
+            (0 <= self.overlap <= 1, "overlap", "0 to 1"),
             (self.temperature > 0, "temperature", "above 0"),
             (self.max_new_tokens >= 4, "max-new-tokens", "at least 4"),
             (self.ppo_updates >= 1, "ppo-updates", "at least 1"),

@@ -261,10 +261,24 @@ def evaluate_policy(
     role: str = "policy",
 ) -> dict[str, float]:
     """Score, KL (nats per response) and length of a role on held-out prompts, with a fixed seed."""
+    return judge_policy(family, reward_model, prompts, config, seed, role)[0]
+
+
+@torch.no_grad()
+def judge_policy(
+    family: Family,
+    reward_model: RewardModel,
+    prompts: Sequence[list[int]],
+    config: PPOConfig,
+    seed: int,
+    role: str = "policy",
+) -> tuple[dict[str, float], list[float]]:
+    """The same, and the score of each response."""
     generator = torch.Generator(device=family.device).manual_seed(seed)
     data = rollout(family, reward_model, prompts, config, generator, role=role, with_states=False)
-    return {
+    figures = {
         "heldout/score": float(data.scores.mean()),
         "heldout/kl": float(data.kl.mean()),
         "heldout/length": float(data.mask.sum(1).float().mean()),
     }
+    return figures, data.scores.tolist()

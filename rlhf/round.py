@@ -20,11 +20,12 @@ import torch
 
 from data.preferences import RankedResponses, split_by_prompt
 from rlhf.config import setting
+from rlhf.evaluate import win_rate
 from rlhf.generate import encode_prompt, sample_from
 from rlhf.kept_round import KeptRound, Progress, Stage
 from rlhf.models import Family
 from rlhf.ppo import PPOConfig
-from rlhf.ppo_training import PPOTraining, Update, evaluate_policy
+from rlhf.ppo_training import PPOTraining, Update, judge_policy
 from rlhf.reward_accuracy import Accuracy, measure_accuracy
 from rlhf.reward_model import RewardModel
 from rlhf.reward_training import RewardModelConfig, learn_heldout, train_reward_model
@@ -91,7 +92,7 @@ def run_round(
     summary = stage.summary
 
     # Another seed than the one that chooses the best checkpoint: its luck must not count as progress.
-    before = evaluate_policy(family, reward_model, judges, config.ppo, seed + 1, role="published")
+    before, scores_before = judge_policy(family, reward_model, judges, config.ppo, seed + 1, role="published")
     judging_texts = set(prompts[:judging])
     chosen = [
         reward_model.encode(ranking.prompt, text)
@@ -129,11 +130,14 @@ def run_round(
         reason = f"PPO found no policy with a score that is finite and KL within {config.ppo.kl_limit:g} nats"
         yield Outcome(False, stop or reason, summary)
         return
-    after = evaluate_policy(family, reward_model, judges, config.ppo, seed + 1)
+    after, scores_after = judge_policy(family, reward_model, judges, config.ppo, seed + 1)
     for name in ("score", "kl", "length"):
         summary[f"{name}_before"] = before[f"heldout/{name}"]
         summary[f"{name}_after"] = after[f"heldout/{name}"]
     summary["kl"] = summary.pop("kl_after")
+    if all(map(math.isfinite, scores_before + scores_after)):
+        wins = win_rate(scores_before, scores_after)  # by the reward model, over the policy before
+        summary |= {"win_rate": wins.win_rate, "win_rate_low": wins.low, "win_rate_high": wins.high}
     events = [event for event in stage.told if event.state != "ppo"] + told
     numbers = [number for event in events for number in event.metrics.items()]
     skipped = sum(int(value) for name, value in numbers if name.endswith("/skipped_steps"))

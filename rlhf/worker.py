@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import json
 import os
+import random
 import sys
 import threading
 import time
@@ -55,20 +56,26 @@ def as_learned(rankings: Sequence[RankedTask]) -> list[RankedResponses]:
 
     Who has said once that none was acceptable knows that it can be said: of their other rankings the best is.
     Without these, a reward model finds it easiest to call everything unacceptable, which teaches nothing.
+    A better response that they wrote is one more response, above all others: it is acceptable, and by how
+    much one of two shown ones is better is not said of it.
     """
     choosy = {r.person_id for r in rankings if r.acceptable is False}
-    return [
-        RankedResponses(
-            r.prompt,
-            tuple(r.responses),
-            tuple(r.ranks),
-            tuple(r.finished),
-            partial=r.partial,
-            acceptable=True if r.acceptable is None and r.person_id in choosy else r.acceptable,
-            strength=r.strength,
+    learned = []
+    for r in rankings:
+        written = [] if r.better is None else [r.better]
+        said = True if r.acceptable is None and r.person_id in choosy else r.acceptable
+        learned.append(
+            RankedResponses(
+                r.prompt,
+                (*written, *r.responses),
+                (*(1 for _ in written), *(rank + len(written) for rank in r.ranks)),
+                (*(True for _ in written), *r.finished),
+                partial=r.partial,
+                acceptable=True if written and said is False else said,
+                strength=0 if written else r.strength,
+            )
         )
-        for r in rankings
-    ]
+    return learned
 
 
 class Worker:
@@ -297,7 +304,8 @@ class Worker:
                 NewResponse(d.text, d.tokens, d.finished, settings, 0 if d.role == "reference" else version)
                 for d in found
             ]
-            self.store.add_task(prompt.id, version, responses, seed=seed + number)
+            wanted = 2 if random.Random(f"overlap {seed + number}").random() < self.config.overlap else 1
+            self.store.add_task(prompt.id, version, responses, seed=seed + number, wanted=wanted)
             made += 1
         if self.store.claimable_tasks(version) >= least_tasks(self.config.open_tasks):
             self.store.retire_tasks(other_than=version)

@@ -7,12 +7,15 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from labeling import api, lab_api
+from labeling import api, instructions_api, lab_api
 from labeling.guard import BODY_LIMIT, Guard
 from labeling.reference import api_page
 from labeling.session import COOKIE, Visits
 from labeling.store import NewPolicy, NewResponse, StoreError, open_store
 
+NOTHING_SAID = {
+    "acceptable": None, "strength": 0, "comment": "", "skip_reason": "", "marks": [], "better": None,
+}  # fmt: skip
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 
 
@@ -34,6 +37,7 @@ def app(store):
     api.add_error_handlers(app)
     app.include_router(api.router(store))
     app.include_router(lab_api.router(store))
+    app.include_router(instructions_api.router(store))
     for path in ("/annotate/", "/annotate/gradio_api/upload", "/lab/"):
         app.add_api_route(path, lambda: "page", methods=["GET", "POST"], include_in_schema=False)
     app.add_middleware(Visits, store=store)
@@ -76,13 +80,25 @@ def test_a_task_ranked_is_stored_as_shown_and_the_next_one_comes_back(client, st
     assert len(task["responses"]) == 4
     assert all("<em>" in response["html"] for response in task["responses"])
     assert task["previous_ranks"] is None
-    assert first["progress"] == {"mine_today": 0, "mine_total": 0, "total": 0, "until_next_round": 64}
+    assert first["progress"] == {
+        "mine_today": 0,
+        "mine_total": 0,
+        "total": 0,
+        "until_next_round": 64,
+        "effect": None,
+    }
     assert first["person"] == {"name": "api", "kind": "program"}
     answer = post(
         client, "/api/rankings", {"task_id": task["id"], "nonce": "n", "ranks": [2, 4, 4, 1]}
     ).json()
     assert answer["task"]["id"] != task["id"]
-    assert answer["progress"] == {"mine_today": 1, "mine_total": 1, "total": 1, "until_next_round": 63}
+    assert answer["progress"] == {
+        "mine_today": 1,
+        "mine_total": 1,
+        "total": 1,
+        "until_next_round": 63,
+        "effect": None,
+    }
     [ranking] = store.rankings()
     assert (ranking.id, ranking.ranks) == (answer["ranking_id"], [2, 3, 3, 1])
     assert ranking.responses == [response["text"] for response in task["responses"]]
@@ -110,7 +126,7 @@ def test_what_is_said_beside_the_order_is_stored_and_comes_back(client, store):
     assert ranking.comment == "meh"
     undone = post(client, "/api/undo", {}).json()["task"]
     assert undone["previous_ranks"] == [None, 1, None, None]
-    assert undone["previous_remarks"] == {"acceptable": False, "strength": 0, "comment": "meh"}
+    assert undone["previous_remarks"] == NOTHING_SAID | {"acceptable": False, "comment": "meh"}
     for wrong, says in [
         ({"ranks": [None] * 4, "acceptable": None}, "No response has a rank"),
         ({"strength": 2}, "one of two is better"),
@@ -152,7 +168,7 @@ def test_undo_of_the_ranking_that_is_meant_is_harmless_twice(client, store):
         task
         | {
             "previous_ranks": [1, 2, 3, 4],
-            "previous_remarks": {"acceptable": None, "strength": 0, "comment": ""},
+            "previous_remarks": NOTHING_SAID,
         },
         rankings[0],
     )
@@ -187,10 +203,70 @@ def test_a_ranking_is_acknowledged_though_the_next_task_cannot_be_claimed(client
     def locked(*_):
         raise StoreError("Not saved: database is locked.")
 
-    monkeypatch.setattr(store, "claim_task", locked)
+    monkeypatch.setattr(store, "claim_tasks", locked)
     answer = post(client, "/api/rankings", {"task_id": task["id"], "nonce": "n", "ranks": [1, 2, 3, 4]})
     assert (answer.status_code, answer.json()["task"]) == (200, None)
     assert store.last_ranking_id() == answer.json()["ranking_id"]
+
+
+def test_tasks_to_follow_are_sent_along(client):
+    reply = client.get("/api/task?ahead=2").json()
+    first, following = reply["task"], reply["next"]
+    assert [first["id"], *(task["id"] for task in following)] == [1, 2, 3]
+    body = {"task_id": 1, "nonce": "n", "ranks": [1, 2, 3, 4], "ahead": 1}
+    reply = post(client, "/api/rankings", body).json()
+    assert (reply["task"], [task["id"] for task in reply["next"]]) == (following[0], [3])
+    undone = post(client, "/api/undo", {"ahead": 2}).json()
+    assert (undone["task"]["id"], [task["id"] for task in undone["next"]]) == (1, [2, 3])
+    assert client.get("/api/task").json()["next"] == []
+    refused(client.get("/api/task?ahead=4"), 422)
+    assert client.post("/api/leave").status_code == 204
+
+
+def test_marks_and_a_better_response_arrive(client, store):
+    task = client.get("/api/task").json()["task"]
+    said = {
+        "marks": [{"flags": ["false"]}, {}, {"reasons_for": ["clear"], "ratings": {"tone": 4}}, {}],
+        "better": {"text": " My own. ", "started_from": 1},
+        "guidelines": 0,
+        "seconds": 4.5,
+    }
+    body = {"task_id": task["id"], "nonce": "n", "ranks": [1, 2, None, None], **said}
+    first, again = (post(client, "/api/rankings", body).json() for _ in range(2))
+    assert first["ranking_id"] == again["ranking_id"]
+    assert store.rankings()[0].better == "My own."
+    [latest] = client.get("/api/rankings").json()["rankings"]
+    assert latest["marks"][2]["ratings"] == {"tone": 4}
+    assert (latest["ranks"], latest["better"]["text"]) == ([1, 2, None, None], "My own.")
+    for wrong, says in [
+        ({"marks": [{"flags": "false"}]}, "list"),
+        ({"marks": [{"ratings": {"tone": 9}}, {}, {}, {}]}, "1 to 5"),
+        ({"better": {"text": ""}}, "empty"),
+        ({"guidelines": -1}, "greater"),
+    ]:
+        assert says in refused(
+            post(client, "/api/rankings", body | {"task_id": 2, "nonce": "x"} | wrong), 422
+        )
+    assert client.post(f"/api/rankings/{latest['id']}/withdraw").status_code == 204
+    refused(client.post("/api/rankings/77/withdraw"), 404)
+    assert client.get("/api/rankings").json()["rankings"] == store.rankings() == []
+
+
+def test_guidelines_form_and_texts(client):
+    first = client.get("/api/guidelines").json()
+    assert (first["version"], "<strong>" in first["html"]) == (0, True)
+    written = post(client, "/api/guidelines", {"text": "**New** <script>alert(1)</script>"}).json()
+    assert (written["version"], "<script>" in written["html"]) == (1, False)
+    assert client.get("/api/status").json()["guidelines"] == 1
+    assert client.get("/api/guidelines?version=0").json() == first
+    refused(client.get("/api/guidelines?version=9"), 404)
+    refused(post(client, "/api/guidelines", {"text": " "}), 422)
+    assert client.get("/api/guidelines/versions").json()["versions"][0]["by"] == "api"
+    form = client.get("/api/form").json()["form"]
+    changed = client.put("/api/form", json=form | {"flags": ["too loud"], "ratings": ["tone"]}).json()
+    assert (changed["form"]["flags"], changed["form_changes"]) == (["too loud"], 1)
+    refused(client.put("/api/form", json={"flags": [3]}), 422)
+    refused(client.get("/api/texts/tlh"), 404)
 
 
 def test_when_all_is_ranked_there_is_no_task(client):

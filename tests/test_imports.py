@@ -18,6 +18,7 @@ LEVELS = {
     "data": 0,
     "labeling.schema": 0,
     "labeling.ranking": 0,
+    "labeling.form": 0,
     "labeling.options": 0,
     "labeling.render": 0,
     "labeling.guard": 0,

@@ -104,13 +104,14 @@ def seen(monkeypatch):
         yield Update(1, numbers)
         yield Update(2, numbers | {"policy/went_back": 2.0, "policy/skipped_steps": 1.0})
 
-    def evaluate_policy(family, reward_model, heldout, config, seed, role="policy"):
+    def judge_policy(family, reward_model, heldout, config, seed, role="policy"):
         seen["judged"].append((role, heldout, seed))
-        return {"heldout/score": float(role == "policy"), "heldout/kl": 1.0, "heldout/length": 9.0}
+        figures = {"heldout/score": float(role == "policy"), "heldout/kl": 1.0, "heldout/length": 9.0}
+        return figures, [1.0, 0.0] if role == "policy" else [0.0, 0.0]
 
     monkeypatch.setattr(rounds, "measure_accuracy", lambda *_: GOOD)
     monkeypatch.setattr(rounds, "PPOTraining", PPOTraining)
-    monkeypatch.setattr(rounds, "evaluate_policy", evaluate_policy)
+    monkeypatch.setattr(rounds, "judge_policy", judge_policy)
     return seen
 
 
@@ -122,6 +123,8 @@ def test_small_prompt_lists_are_shared_and_luck_does_not_count(family, seen, pro
     assert (len(seen["heldout"]), len(seen["own"])) == (judges, prompts - judges)
     assert not set(map(tuple, seen["heldout"])) & set(map(tuple, seen["own"]))
     assert [role for role, *_ in seen["judged"]] == ["published", "policy"]
+    assert outcome.summary["win_rate"] == 0.75  # one won, one tied
+    assert outcome.summary["win_rate_low"] < 0.75 < outcome.summary["win_rate_high"]
     for _, heldout, seed in seen["judged"]:
         assert heldout == seen["heldout"]
         assert seed != seen["seed"]  # that one chose the checkpoint

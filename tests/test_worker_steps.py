@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from labeling.store import Remarks, StoreError, open_store
+from labeling.store import Better, Remarks, StoreError, open_store
 from rlhf import worker as module
 from rlhf.arena import evaluate_versions
 from rlhf.config import WorkerConfig
@@ -510,3 +510,26 @@ def test_rankings_are_learned_with_all_that_was_said(start):
         worker.store.add_ranking(person, task.id, nonce, ranks[: len(task.responses)], 1.0, remarks)
     learned = module.as_learned(worker.store.rankings())
     assert [(r.partial, r.acceptable) for r in learned] == [(True, True), (True, False), (False, None)]
+
+
+def test_a_better_response_is_learned_above_all_that_were_shown(start):
+    worker = start()
+    anna = worker.store.add_person("anna", "anna", "human").id
+    for nonce, ranks, acceptable in [("1", [2, 1, 3, 4], None), ("2", [None] * 4, False)]:
+        while (task := worker.store.claim_task(anna)) is None:
+            worker.fill()
+        remarks = Remarks(acceptable=acceptable, better=Better(f"Written {nonce}."))
+        worker.store.add_ranking(anna, task.id, nonce, ranks[: len(task.responses)], 1.0, remarks)
+    first, second = module.as_learned(worker.store.rankings())
+    assert (first.chosen(), second.chosen()) == (["Written 1."], ["Written 2."])
+    assert first.ranks[:3] == (1, 3, 2)
+    assert set(second.ranks[1:]) == {2}
+    assert (second.partial, second.acceptable, second.finished[0]) == (True, True, True)
+
+
+@pytest.mark.parametrize(("overlap", "wanted"), [(0.0, {1}), (0.5, {1, 2}), (1.0, {2})])
+def test_a_share_of_the_tasks_is_for_two_annotators(start, overlap, wanted):
+    worker = start(overlap=overlap)
+    while worker.store.open_tasks() < 12:
+        worker.fill()
+    assert {row["wanted"] for row in worker.store.rows("select wanted from tasks")} == wanted

@@ -8,28 +8,30 @@ It is the only code with SQL. Reads top to bottom, one noun to a file, each buil
     rankings.py   rankings, and undoing them
     rounds.py     policies, rounds, curves
     worker.py     heartbeat, commands, samples, status
+    instructions.py   guidelines and their versions, the form
 
 Nothing here is slow and nothing is cached: what a method returns is what is on disk.
 """
 
 from pathlib import Path
 
-from labeling.ranking import InvalidRanking, Remarks
+from labeling.form import Form
+from labeling.ranking import Better, InvalidRanking, Mark, Remarks
 from labeling.store.database import FILE_NAME, KEEP, StoreError, open_file
+from labeling.store.instructions import Guidelines, Instructions
 from labeling.store.people import People, Person
 from labeling.store.rankings import NonceReused, RankedTask, Ranking
 from labeling.store.rounds import NewPolicy, Policy, Round
 from labeling.store.tasks import NewResponse, Prompt, Task, TaskClosed, TaskLeased, TaskUnknown
-from labeling.store.worker import Worker
 
 __all__ = [
-    "FILE_NAME", "KEEP", "InvalidRanking", "NewPolicy", "NewResponse", "NonceReused", "Person",
-    "Policy", "Prompt", "RankedTask", "Ranking", "Remarks", "Round", "Store", "StoreError", "Task",
-    "TaskClosed", "TaskLeased", "TaskUnknown", "open_store",
+    "FILE_NAME", "KEEP", "Better", "Form", "Guidelines", "InvalidRanking", "Mark", "NewPolicy", "NewResponse",
+    "NonceReused", "Person", "Policy", "Prompt", "RankedTask", "Ranking", "Remarks", "Round", "Store",
+    "StoreError", "Task", "TaskClosed", "TaskLeased", "TaskUnknown", "open_store",
 ]  # fmt: skip
 
 
-class Store(People, Worker):
+class Store(People, Instructions):
     """One run directory's `labels.db`. Safe to share between threads."""
 
 

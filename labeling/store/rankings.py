@@ -2,12 +2,12 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from labeling.ranking import InvalidRanking, Order, Remarks, check_order, check_skip
+from labeling.ranking import InvalidRanking, Mark, Remarks, check_order, check_skip
 from labeling.store.database import StoreError, now
-from labeling.store.tasks import LEASE_SECONDS, Task, TaskLeased, Tasks, remarks_of
+from labeling.store.tasks import LEASE_SECONDS, Task, TaskClosed, TaskLeased, Tasks, TaskUnknown, mark_text
 
 NOTHING = Remarks()
 # A withdrawn ranking stays on record and counts nowhere; a skip counts as nobody's opinion.
@@ -45,6 +45,7 @@ class RankedTask:
     acceptable: bool | None
     strength: int
     comment: str
+    better: str | None = None  # written by the annotator: above all that were shown
 
 
 class Rankings(Tasks):
@@ -56,27 +57,26 @@ class Rankings(Tasks):
         ranks: list[int | None] | None,
         seconds: float | None = None,
         remarks: Remarks = NOTHING,
+        guidelines: int | None = None,
     ) -> Ranking:
-        """Store a ranking (a skip when `ranks` is None) and close the task, in one transaction.
+        """Store a ranking (a skip when `ranks` is None) and close the task if no other is wanted, in one
+        transaction. guidelines: the version it was made under.
 
         The nonce is made by the client, once per submission: a second click or a retry after a lost reply
         finds the stored ranking and changes nothing. Raises TaskUnknown, TaskClosed, TaskLeased,
         InvalidRanking, NonceReused; then nothing is stored.
         """
         with self.write() as db:
-            stored = self.row(
-                """
-                select id, task_id, person_id, kind, withdrawn_at, partial, acceptable, strength, comment
-                from rankings where nonce = ?
-                """,
-                [nonce],
-            )
+            stored = self.row("select * from rankings where nonce = ?", [nonce])
             if stored:
                 return self._repeated(stored, person_id, task_id, ranks, remarks)
             at = now()
-            self._free_task(task_id, person_id, at)
+            task = self._free_task(task_id, person_id, at)
             responses = self.rows(
-                "select position, response_id from task_responses where task_id = ? order by position",
+                """
+                select position, response_id, responses.text from task_responses
+                join responses on responses.id = response_id where task_id = ? order by position
+                """,
                 [task_id],
             )
             if ranks is None:
@@ -92,40 +92,74 @@ class Rankings(Tasks):
                 seconds=seconds,
                 created_at=at,
                 partial=order is not None and order.partial,
-                **vars(remarks),
+                acceptable=remarks.acceptable,
+                strength=remarks.strength,
+                comment=remarks.comment,
+                skip_reason=remarks.skip_reason,
+                guidelines=guidelines,
             )
+            marks = remarks.marks or (Mark(),) * len(responses)
             db.conn.executemany(
-                "insert into ranks (ranking_id, response_id, position, rank) values (?, ?, ?, ?)",
+                "insert into ranks (ranking_id, response_id, position, rank, marks) values (?, ?, ?, ?, ?)",
                 [
-                    (ranking_id, response["response_id"], response["position"], rank)
-                    for response, rank in zip(responses, order.ranks if order else [], strict=bool(order))
-                ],
+                    (ranking_id, response["response_id"], response["position"], rank, mark_text(mark))
+                    for response, rank, mark in zip(responses, order.ranks, marks, strict=True)
+                ]
+                if order
+                else [],
             )
-            db.execute(
-                """
-                update tasks set state = ?, closed_at = ?, leased_by = null, leased_until = null where id = ?
-                """,
-                [kind, at, task_id],
-            )
+            if remarks.better:
+                self._add_demonstration(ranking_id, task["prompt_id"], remarks.better, responses, at)
+            self._close(task, kind, at)
             found = (order.ranks, order.partial) if order else (None,)
             return Ranking(ranking_id, task_id, person_id, kind, *found)
+
+    def _add_demonstration(self, ranking_id, prompt_id, better, responses, at) -> None:
+        text = better.text.strip()
+        for response in responses:
+            if response["text"].strip() == text:
+                raise InvalidRanking(
+                    "The better response is the same as one that was shown; change it, or leave it out."
+                )
+        origin = None if better.started_from is None else responses[better.started_from]["response_id"]
+        self.insert(
+            "demonstrations",
+            ranking_id=ranking_id,
+            prompt_id=prompt_id,
+            started_from=origin,
+            text=text,
+            created_at=at,
+        )
+
+    def _close(self, task: dict[str, Any], kind: str, at: float) -> None:
+        """After a ranking or a skip: the task is done, or waits for another person."""
+        standing = self.value(f"select count(*) from rankings where {COUNTED} and task_id = ?", [task["id"]])
+        done = kind == "skipped" or standing >= task["wanted"]
+        state = ("ranked" if standing else "skipped") if done else "open"
+        self.db.execute(
+            """
+            update tasks set state = ?, closed_at = ?, leased_by = null, leased_until = null, leased_at = null
+            where id = ?
+            """,
+            [state, at if done else None, task["id"]],
+        )
 
     def undo(
         self, person_id: int, lease_seconds: float = LEASE_SECONDS, ranking_id: int | None = None
     ) -> Task | None:
         """Withdraw this person's last standing ranking or skip; return its task, leased to them again.
 
-        None when there is nothing left to undo. Their other lease is let go: a person holds one task, so the
-        next claim, or a reload, shows the reopened one. It does not matter how old its policy is.
+        None when there is nothing left to undo. Their other leases are let go: the next claim, or a reload,
+        shows the reopened one. It does not matter how old its policy is.
 
-        With `ranking_id`: that one of theirs. Asked again after a lost reply it withdraws nothing more, and
-        raises TaskClosed or TaskLeased when the task is no longer theirs.
+        With `ranking_id`: that one of theirs, to be changed. Asked again after a lost reply it withdraws
+        nothing more, and raises TaskClosed or TaskLeased when the task is no longer theirs.
         """
         at = now()
         with self.write() as db:
             last = self.row(
                 """
-                select id, task_id, withdrawn_at from rankings
+                select id, task_id, withdrawn_at, withdrawn_for from rankings
                 where person_id = ? and case when ? is null then withdrawn_at is null else id = ? end
                 order by id desc limit 1
                 """,
@@ -133,29 +167,105 @@ class Rankings(Tasks):
             )
             if last is None:
                 return None
+            task_id = last["task_id"]
             if last["withdrawn_at"] is not None:
-                self._free_task(last["task_id"], person_id, at)
+                if last["withdrawn_for"] == "good":
+                    raise TaskClosed("That ranking was withdrawn for good.")
+                self._free_task(task_id, person_id, at)
             else:
-                db.execute("update rankings set withdrawn_at = ? where id = ?", [at, last["id"]])
+                self._not_with_another(task_id, person_id, at)
+                self._withdraw(last["id"], "change", at)
             db.execute(
                 """
-                update tasks set leased_by = null, leased_until = null where leased_by = ? and state = 'open'
+                update tasks set leased_by = null, leased_until = null, leased_at = null
+                where leased_by = ? and state = 'open'
                 """,
                 [person_id],
             )
             db.execute(
                 """
-                update tasks set state = 'open', closed_at = null, leased_by = ?, leased_until = ?
+                update tasks
+                set state = 'open', closed_at = null, leased_by = ?, leased_until = ?, leased_at = ?
                 where id = ?
                 """,
-                [person_id, at + lease_seconds, last["task_id"]],
+                [person_id, at + lease_seconds, at, task_id],
             )
-            return self.task(last["task_id"], person_id)
+            return self.task(task_id, person_id)
+
+    def withdraw(self, person_id: int, ranking_id: int) -> None:
+        """Take one of this person's own rankings or skips back for good: the next training set is without it,
+        and nobody is asked again. Asked again it changes nothing. Raises TaskUnknown."""
+        with self.write() as db:
+            ranking = self.row(
+                "select task_id, withdrawn_at from rankings where id = ? and person_id = ?",
+                [ranking_id, person_id],
+            )
+            if ranking is None:
+                raise TaskUnknown(f"You have no ranking {ranking_id}.")
+            if ranking["withdrawn_at"] is not None:
+                return
+            at = now()
+            self._withdraw(ranking_id, "good", at)
+            standing = self.value(
+                f"select count(*) from rankings where {COUNTED} and task_id = ?", [ranking["task_id"]]
+            )
+            db.execute(
+                "update tasks set state = ? where id = ? and state <> 'open'",
+                ["ranked" if standing else "retired", ranking["task_id"]],
+            )
+
+    def _withdraw(self, ranking_id: int, why: str, at: float) -> None:
+        self.db.execute(
+            "update rankings set withdrawn_at = ?, withdrawn_for = ? where id = ?", [at, why, ranking_id]
+        )
 
     def undoable(self, person_id: int) -> int | None:
         """The ranking or skip that this person's next undo withdraws."""
         return self.value(
             "select max(id) from rankings where person_id = ? and withdrawn_at is null", [person_id]
+        )
+
+    def latest_rankings(self, person_id: int, limit: int = 10) -> list[dict[str, Any]]:
+        """This person's newest standing rankings and skips, newest first: `id`, `at`, `prompt`, `kind`,
+        `order` (None for a skip), `remarks`, and `changed`: whether an earlier one of the task was changed.
+        """
+        rows = self.rows(
+            """
+            select rankings.*, prompts.text as prompt, exists (
+                select 1 from rankings as earlier where earlier.task_id = rankings.task_id
+                  and earlier.person_id = rankings.person_id and earlier.id < rankings.id
+            ) as changed
+            from rankings join tasks on tasks.id = rankings.task_id
+            join prompts on prompts.id = tasks.prompt_id
+            where rankings.person_id = ? and withdrawn_at is null
+            order by rankings.id desc limit ?
+            """,
+            [person_id, limit],
+        )
+        found = []
+        for row in rows:
+            order, remarks = self._said(row)
+            known = {name: row[name] for name in ("id", "prompt", "kind")}
+            found.append(
+                known
+                | {
+                    "at": row["created_at"],
+                    "order": order,
+                    "remarks": remarks,
+                    "changed": bool(row["changed"]),
+                }
+            )
+        return found
+
+    def demonstrations(self) -> list[dict[str, Any]]:
+        """Standing better responses, oldest first: `prompt`, `text`, `person_id`, `ranking_id`, `split`."""
+        return self.rows(
+            """
+            select prompts.text as prompt, demonstrations.text, person_id, ranking_id, split
+            from demonstrations join rankings on rankings.id = ranking_id
+            join prompts on prompts.id = demonstrations.prompt_id
+            where withdrawn_at is null order by ranking_id
+            """
         )
 
     # what the worker reads
@@ -181,6 +291,7 @@ class Rankings(Tasks):
             f"""
             select rankings.id, tasks.prompt_id, prompts.text as prompt, tasks.policy_version,
                    rankings.person_id, people.kind as person_kind, partial, acceptable, strength, comment,
+                   demonstrations.text as better,
                    json_group_array(
                        json_array(ranks.position, ranks.rank, responses.text, responses.finished)
                    ) as shown
@@ -190,6 +301,7 @@ class Rankings(Tasks):
             join people on people.id = rankings.person_id
             join ranks on ranks.ranking_id = rankings.id
             join responses on responses.id = ranks.response_id
+            left join demonstrations on demonstrations.ranking_id = rankings.id
             where {COUNTED} and (:through is null or rankings.id <= :through)
             group by rankings.id order by rankings.id
             """,
@@ -200,7 +312,9 @@ class Rankings(Tasks):
             shown = sorted(json.loads(row.pop("shown")))  # by position
             _, ranks, texts, finished = (list(column) for column in zip(*shown, strict=True))
             ended = [bool(f) for f in finished]
-            row |= {"partial": bool(row["partial"]), **vars(remarks_of(row))}
+            acceptable = row["acceptable"]
+            row |= {"partial": bool(row["partial"])}
+            row |= {"acceptable": None if acceptable is None else bool(acceptable)}
             found.append(RankedTask(**row, ranks=ranks, responses=texts, finished=ended))
         return found
 
@@ -228,9 +342,20 @@ class Rankings(Tasks):
         )
         return {"human": 0, "program": 0} | {row["kind"]: row["n"] for row in rows}
 
-    def _free_task(self, task_id: int, person_id: int, at: float) -> None:
-        """Raises TaskUnknown, TaskClosed, and TaskLeased when somebody else holds it."""
+    def _free_task(self, task_id: int, person_id: int, at: float) -> dict[str, Any]:
+        """The row of a task this person may rank. Raises TaskUnknown, TaskClosed, and TaskLeased when
+        somebody else holds it."""
         task = self._standing_task(task_id)
+        self._not_with_another(task_id, person_id, at)
+        if task["wanted"] > 1 and self.value(
+            "select 1 from rankings where task_id = ? and person_id = ? and withdrawn_at is null",
+            [task_id, person_id],
+        ):
+            raise TaskClosed(f"You have ranked task {task_id} already.")
+        return task
+
+    def _not_with_another(self, task_id: int, person_id: int, at: float) -> None:
+        task = self.row("select leased_by, leased_until from tasks where id = ?", [task_id])
         if task["leased_by"] not in (None, person_id) and task["leased_until"] > at:
             raise TaskLeased(f"Task {task_id} is being ranked by somebody else.")
 
@@ -242,15 +367,16 @@ class Rankings(Tasks):
         ranks: list[int | None] | None,
         remarks: Remarks,
     ) -> Ranking:
-        rows = self.rows("select rank from ranks where ranking_id = ? order by position", [stored["id"]])
-        kept = Order([row["rank"] for row in rows], bool(stored["partial"])) if rows else None
+        kept, said = self._said(stored)
         try:
-            same = kept == (check_order(ranks, len(rows), remarks) if ranks is not None else None)
+            same = kept == (
+                check_order(ranks, len(kept.ranks if kept else ()), remarks) if ranks is not None else None
+            )
         except InvalidRanking:
             same = False
         if (
             not same
-            or remarks_of(stored) != remarks
+            or said != _as_kept(remarks)
             or (stored["task_id"], stored["person_id"]) != (task_id, person_id)
         ):
             raise NonceReused("This nonce was already used for another ranking; make a new one for each.")
@@ -258,3 +384,10 @@ class Rankings(Tasks):
             raise NonceReused("The ranking of this nonce was taken back; make a new nonce to rank again.")
         found = (kept.ranks, kept.partial) if kept else (None,)
         return Ranking(stored["id"], task_id, person_id, stored["kind"], *found)
+
+
+def _as_kept(remarks: Remarks) -> Remarks:
+    """What is read back of them."""
+    marks = remarks.marks if any(mark != Mark() for mark in remarks.marks) else ()
+    better = remarks.better and replace(remarks.better, text=remarks.better.text.strip())
+    return replace(remarks, marks=marks, better=better)

@@ -186,6 +186,29 @@ class Rounds(Rankings):
         """How many standing rankings no round has used: they count towards the next one."""
         return self.new_rankings_since(self.trained_through())
 
+    def effect(self, person_id: int) -> dict[str, Any] | None:
+        """What rankings did: of the round that made the published policy, `policy_version`,
+        `parent_version`, `rankings`, those of this person (`mine`) and, by the reward model on held-out
+        prompts, the `win_rate` over the parent with its interval; None for a policy that no round made.
+        """
+        found = self.row(
+            """
+            select policies.version as policy_version, rounds.parent_version, rankings, rounds.summary,
+                   trained_through
+            from policies join rounds on rounds.id = round_id
+            where version = (select policy_version from publications order by id desc limit 1)
+            """
+        )
+        if found is None:
+            return None
+        summary = from_json(found.pop("summary")) or {}
+        mine = self.value(
+            f"select count(*) from rankings where {COUNTED} and person_id = ? and id <= ?",
+            [person_id, found.pop("trained_through")],
+        )
+        names = ("win_rate", "win_rate_low", "win_rate_high")
+        return found | {"mine": mine} | {name: summary.get(name) for name in names}
+
     # curves
 
     def add_metrics(self, round_id: int, attempt: int, step: int, values: dict[str, float]) -> None:

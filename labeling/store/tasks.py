@@ -1,15 +1,21 @@
-"""Prompts, and tasks: one prompt with its responses, put before annotators, leased to one at a time."""
+"""Prompts, and tasks: one prompt with its responses, put before annotators, leased to one at a time.
 
+A task may want more than one ranking (`wanted`), each by another person, one after the other: on these
+people can be compared. A person holds the task on the screen, and those sent along to come after it.
+"""
+
+import json
 import random
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from labeling.ranking import Order, Remarks
+from labeling.ranking import Better, Mark, Order, Remarks
 from labeling.store.database import File, StoreError, now, to_json
 
 LEASE_SECONDS = 120.0
+LEAVING_SECONDS = 10.0  # a page that is loaded again has its task back within this time
 MOST_RESPONSES = 4
 
 
@@ -144,10 +150,12 @@ class Tasks(File):
         policy_version: int,
         responses: list[NewResponse],
         seed: int | None = None,
+        wanted: int = 1,
     ) -> int:
         """Store the responses and an open task over them, in a shuffled order that never changes again.
 
         policy_version: whom the task is there to judge; responses of another policy may stand beside.
+        wanted: by how many people it is to be ranked.
         Shuffled here and not on the page: everybody sees the same A-D, and position bias can be measured.
         """
         if not 2 <= len(responses) <= MOST_RESPONSES:
@@ -167,7 +175,9 @@ class Tasks(File):
                 )
                 for response in responses
             ]
-            task_id = self.insert("tasks", prompt_id=prompt_id, policy_version=policy_version, created_at=at)
+            task_id = self.insert(
+                "tasks", prompt_id=prompt_id, policy_version=policy_version, wanted=wanted, created_at=at
+            )
             random.Random(seed).shuffle(ids)
             db.conn.executemany(
                 "insert into task_responses (task_id, position, response_id) values (?, ?, ?)",
@@ -176,43 +186,76 @@ class Tasks(File):
             return task_id
 
     def claim_task(self, person_id: int, lease_seconds: float = LEASE_SECONDS) -> Task | None:
-        """Lease a task to this person, or None when there is none.
+        """Lease a task to this person, or None when there is none. The one they hold comes back first: a
+        reload shows the same task."""
+        return next(iter(self.claim_tasks(person_id, lease_seconds=lease_seconds)), None)
 
-        The one they hold comes back first (a reload shows the same task), then the published policy's, then
-        the newest one's, of these the oldest task. It is a single statement: between a select and an update
-        somebody else would claim the same.
+    def claim_tasks(self, person_id: int, ahead: int = 0, lease_seconds: float = LEASE_SECONDS) -> list[Task]:
+        """Lease up to 1 + `ahead` tasks to this person: the one for the screen, then those to follow it.
+
+        What they hold comes first, in the order it was leased; then the published policy's tasks, then the
+        newest one's, of these the oldest.
         """
         at = now()
-        with self.write():
-            task_id = self.value(
-                """
-                update tasks set leased_by = :person, leased_until = :until
-                where id = (
-                    select id from tasks
-                    where state = 'open'
-                      and (leased_by is null or leased_by = :person or leased_until <= :now)
-                    order by
-                        leased_by is :person desc,
-                        policy_version is (
-                            select policy_version from publications order by id desc limit 1
-                        ) desc,
-                        policy_version desc,
-                        id
-                    limit 1
-                )
-                returning id
-                """,
-                {"person": person_id, "until": at + lease_seconds, "now": at},
+        with self.write() as db:
+            held = self.rows(
+                "select id from tasks where leased_by = ? and state = 'open' order by leased_at, id limit ?",
+                [person_id, 1 + ahead],
             )
-            return None if task_id is None else self.task(task_id, person_id)
+            ids = [row["id"] for row in held]
+            while len(ids) <= ahead and (found := self._claim_another(person_id, at, lease_seconds)):
+                ids.append(found)
+            marks = ", ".join("?" * len(ids))
+            db.execute(f"update tasks set leased_until = ? where id in ({marks})", [at + lease_seconds, *ids])
+            return [self.task(task_id, person_id) for task_id in ids]
+
+    def _claim_another(self, person_id: int, at: float, lease_seconds: float) -> int | None:
+        """A single statement: between a select and an update somebody else would claim the same."""
+        return self.value(
+            """
+            update tasks set leased_by = :person, leased_until = :until, leased_at = :now
+            where id = (
+                select id from tasks
+                where state = 'open' and leased_by is not :person
+                  and (leased_by is null or leased_until <= :now)
+                  and (wanted = 1 or not exists (
+                    select 1 from rankings
+                    where task_id = tasks.id and person_id = :person and withdrawn_at is null
+                  ))
+                order by
+                    policy_version is (
+                        select policy_version from publications order by id desc limit 1
+                    ) desc,
+                    policy_version desc,
+                    id
+                limit 1
+            )
+            returning id
+            """,
+            {"person": person_id, "until": at + lease_seconds, "now": at},
+        )
+
+    def leave(self, person_id: int, seconds: float = LEAVING_SECONDS) -> None:
+        """Give this person's tasks back, not at once: who only loads the page again wants the same."""
+        with self.write() as db:
+            db.execute(
+                """
+                update tasks set leased_until = min(leased_until, ?) where leased_by = ? and state = 'open'
+                """,
+                [now() + seconds, person_id],
+            )
 
     def renew_lease(self, person_id: int, task_id: int, lease_seconds: float = LEASE_SECONDS) -> None:
-        """Hold on to a task while its page is open. One that ran out is renewed if nobody else took it."""
+        """Hold on to a task while its page is open, and to those that follow it. One that ran out is renewed
+        if nobody else took it."""
         with self.write() as db:
             task = self._standing_task(task_id)
             if task["leased_by"] != person_id:
                 raise TaskLeased(f"Task {task_id} is not leased to you any more.")
-            db.execute("update tasks set leased_until = ? where id = ?", [now() + lease_seconds, task_id])
+            db.execute(
+                "update tasks set leased_until = ? where leased_by = ? and state = 'open'",
+                [now() + lease_seconds, person_id],
+            )
 
     def open_tasks(self, policy_version: int | None = None) -> int:
         """How many tasks wait to be ranked, leased ones included."""
@@ -222,11 +265,15 @@ class Tasks(File):
         )
 
     def claimable_tasks(self, policy_version: int) -> int:
-        """How many tasks of a policy the next annotators could be given: those on nobody's screen."""
+        """How many tasks of a policy the next annotators could be given, whoever they are: those on nobody's
+        screen, and ranked by nobody yet."""
         return self.value(
             """
             select count(*) from tasks
             where state = 'open' and policy_version = ? and (leased_by is null or leased_until <= ?)
+              and (wanted = 1 or not exists (
+                select 1 from rankings where task_id = tasks.id and withdrawn_at is null
+              ))
             """,
             [policy_version, now()],
         )
@@ -249,7 +296,10 @@ class Tasks(File):
         with self.write() as db:
             return db.execute(
                 f"""
-                update tasks set state = 'retired', closed_at = :now, leased_by = null, leased_until = null
+                update tasks set closed_at = :now, leased_by = null, leased_until = null,
+                    state = case when wanted > 1 and exists (
+                        select 1 from rankings where task_id = tasks.id and withdrawn_at is null
+                    ) then 'ranked' else 'retired' end
                 where state = 'open' and ({which}) and (leased_until is null or leased_until <= :now)
                 """,
                 {"now": now(), **values},
@@ -282,7 +332,9 @@ class Tasks(File):
 
     def _standing_task(self, task_id: int) -> dict[str, Any]:
         """The row of an open task. Raises TaskUnknown, TaskClosed."""
-        task = self.row("select id, state, leased_by, leased_until from tasks where id = ?", [task_id])
+        task = self.row(
+            "select id, prompt_id, state, wanted, leased_by, leased_until from tasks where id = ?", [task_id]
+        )
         if task is None:
             raise TaskUnknown(f"There is no task {task_id}.")
         if task["state"] != "open":
@@ -293,7 +345,7 @@ class Tasks(File):
         """What this person had said of a task before they took it back, by the names that `Task` has."""
         ranking = self.row(
             """
-            select id, partial, acceptable, strength, comment from rankings
+            select * from rankings
             where task_id = ? and person_id = ? and withdrawn_at is not null
             order by id desc limit 1
             """,
@@ -301,14 +353,43 @@ class Tasks(File):
         )
         if ranking is None:
             return {}
-        rows = self.rows("select rank from ranks where ranking_id = ? order by position", [ranking["id"]])
-        if not rows:  # a skip
-            return {"previous_remarks": Remarks(comment=ranking["comment"])} if ranking["comment"] else {}
-        order = Order([row["rank"] for row in rows], bool(ranking["partial"]))
-        return {"previous_ranks": order.as_given(), "previous_remarks": remarks_of(ranking)}
+        order, remarks = self._said(ranking)
+        if order is None:  # a skip
+            return {"previous_remarks": remarks} if remarks != Remarks() else {}
+        return {"previous_ranks": order.as_given(), "previous_remarks": remarks}
+
+    def _said(self, ranking: dict[str, Any]) -> tuple[Order | None, Remarks]:
+        """What a row of `rankings` says: the order, None for a skip, and all else."""
+        rows = self.rows(
+            "select rank, marks from ranks where ranking_id = ? order by position", [ranking["id"]]
+        )
+        order = Order([row["rank"] for row in rows], bool(ranking["partial"])) if rows else None
+        marks = tuple(mark_of(row["marks"]) for row in rows)
+        written = self.row(
+            """
+            select text, position from demonstrations left join task_responses
+              on task_id = ? and response_id = started_from where ranking_id = ?
+            """,
+            [ranking["task_id"], ranking["id"]],
+        )
+        acceptable = ranking["acceptable"]  # SQLite has no true and false
+        return order, Remarks(
+            None if acceptable is None else bool(acceptable),
+            ranking["strength"],
+            ranking["comment"],
+            ranking["skip_reason"],
+            marks if any(mark != Mark() for mark in marks) else (),
+            Better(written["text"], written["position"]) if written else None,
+        )
 
 
-def remarks_of(ranking: dict[str, Any]) -> Remarks:
-    """What a row of `rankings` says beside the order; SQLite has no true and false."""
-    acceptable = ranking["acceptable"]
-    return Remarks(None if acceptable is None else bool(acceptable), ranking["strength"], ranking["comment"])
+def mark_of(text: str) -> Mark:
+    """A mark as its column holds it."""
+    kept = json.loads(text)
+    names = {name: tuple(kept.get(name, ())) for name in ("flags", "reasons_for", "reasons_against")}
+    return Mark(**names, ratings=kept.get("ratings", {}))
+
+
+def mark_text(mark: Mark) -> str:
+    """The column: a JSON object with what was said, and nothing of what was not."""
+    return to_json({name: value for name, value in vars(mark).items() if value})

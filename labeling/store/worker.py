@@ -147,5 +147,7 @@ class Worker(Rounds):
             "starter": model == "starter",
             "base": bool(self.get_setting("base")),
             "run": self.get_setting("run_id"),
+            "guidelines": self.value("select coalesce(max(version), 0) from guidelines"),
+            "form_changes": self.get_setting("form_changes", 0),
             "now": now(),
         }
