@@ -12,7 +12,7 @@ from labeling.ranking import LONGEST_NAME, MOST_NAMES
 LONGEST_GUIDELINES = 40_000  # characters
 SCALES = ("helpfulness", "accuracy", "safety", "tone")
 
-# Version 0: what a project works under until it writes its own.
+# Version 0: what a project works under until it writes its own. A line break here is one on the page.
 GUIDELINES = """\
 Put the response first that **you would rather get** if you had asked.
 
@@ -21,8 +21,9 @@ Put the response first that **you would rather get** if you had asked.
 3. **Is it safe?** Help to harm somebody loses to a polite no; a no to a harmless question loses to an answer.
 4. **Is it well said?** Clear and polite, as short as it can be. Long is not better.
 
-Equal responses are a tie: give them the same number. If you cannot tell which is better, skip the task. Where
-a response stands on the screen means nothing. Do not look for who wrote it, and do not ask a model.
+Equal responses are a tie: give them the same number. If you cannot tell which is better, skip the task.
+
+Where a response stands on the screen means nothing. Do not ask another model.
 """
 
 

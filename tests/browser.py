@@ -6,6 +6,7 @@ unless PODIUM_REQUIRE_BROWSER=1 (as in `.ci/run`), which makes a missing browser
 Tests wait for what is on the page (`expect`), never for a time.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -143,6 +144,7 @@ def desk(chromium: Any) -> Iterator[Any]:
 @pytest.fixture
 def visit(chromium: Any, desk: Any, site: Site) -> Iterator[Callable[..., Any]]:
     """Open a page as a new person: `visit("/annotate/")`, on another device: `visit("/lab/", viewport=...)`.
+    The guidelines count as read, unless it is a `first_visit`.
 
     Fails the test if any page asked another origin for anything, or had an error of its own.
     """
@@ -150,9 +152,12 @@ def visit(chromium: Any, desk: Any, site: Site) -> Iterator[Callable[..., Any]]:
     errors: list[str] = []
     pages = []
 
-    def open_page(path: str = "/annotate/", **options: Any) -> Any:
+    def open_page(path: str = "/annotate/", *, first_visit: bool = False, **options: Any) -> Any:
         context = chromium.new_context(**options) if options else desk
         page = context.new_page()
+        if not first_visit:
+            read = json.dumps({site.store.run_id(): site.store.guidelines_version()})
+            page.add_init_script(f"localStorage['podium.guidelines'] ??= {json.dumps(read)}")
         page.set_default_timeout(PATIENCE_MS)
         page.on("request", lambda request: outside.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))

@@ -147,7 +147,10 @@ def test_skip_and_the_next_task_is_there(site, visit):
     page = annotate(visit)
     expect(page.locator(".pr-prompt-text")).to_have_text("First prompt")
     press(page, "s")
+    assert site.stored(first) == []  # no single key sends anything
+    press(page, "s")
     expect(page.locator(".pr-prompt-text")).to_have_text("Second prompt")
+    expect(page.locator(".pr-live")).to_contain_text("Skipped")
     assert badges(page) == [""] * 4
     assert site.stored(first) == [{}]
     assert site.stored(second) == []
@@ -244,6 +247,7 @@ def test_reload_keeps_the_ranks_of_this_task_only(site, visit):
     assert shown(page) == order
     assert badges(page) == ["2", "4", "", ""]
     # another run directory has a task with the same number: its texts differ, so the draft is not for it
+    page.goto(site.url + "/docs")
     page.evaluate(
         """() => {
             const drafts = JSON.parse(localStorage.getItem("podium.drafts"));
@@ -251,7 +255,7 @@ def test_reload_keeps_the_ranks_of_this_task_only(site, visit):
             localStorage.setItem("podium.drafts", JSON.stringify(drafts));
         }"""
     )
-    page.reload()
+    page.goto(site.url + "/annotate/")
     expect(page.locator(".pr-card").first).to_be_visible()
     assert badges(page) == [""] * 4
     assert site.stored(task) == []

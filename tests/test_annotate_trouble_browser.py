@@ -14,10 +14,11 @@ pytest_plugins = ["tests.browser"]
 
 
 @pytest.mark.parametrize("arrives", [False, True], ids=["lost on the way", "stored but the reply lost"])
-def test_a_failed_save_is_tried_again_under_the_same_nonce(site, visit, arrives):
+@pytest.mark.parametrize("again", ["by itself", "by the button", "after a reload"])
+def test_a_failed_save_is_kept_and_sent_again_under_the_same_nonce(site, visit, arrives, again):
     from playwright.sync_api import expect
 
-    task = site.add_task(FOUR)
+    task, other = site.add_task(FOUR, "First prompt"), site.add_task(FOUR, "Second prompt")
     page = annotate(visit)
     order = shown(page)
     nonces = []
@@ -32,19 +33,24 @@ def test_a_failed_save_is_tried_again_under_the_same_nonce(site, visit, arrives)
             route.abort()
 
     page.route("**/api/rankings", lose_the_first)
+    if again == "after a reload":  # or the page would try first
+        page.add_init_script("window.later ??= window.setTimeout")
+        page.evaluate("later = setTimeout; setTimeout = (act, ms) => (ms === 1000 ? 0 : later(act, ms))")
     press(page, "2 4 1 3 Enter")
-    expect(page.get_by_role("alert")).to_have_text("Not saved - press Enter to try again")
-    assert badges(page) == ["2", "4", "1", "3"]
-    if arrives:
-        press(page, "Enter")
-    else:
-        page.reload()  # not even that loses it
-        expect(page.locator(".pr-medal").nth(3)).to_have_text("3")
-        press(page, "Enter")
-    saved(page)
+    expect(page.locator(".pr-unsaved")).to_contain_text("Not saved yet: 1 ranking is kept here")
+    expect(page.locator(".pr-prompt-text")).to_have_text("Second prompt")  # nobody has to wait
+    press(page, "3 1")
+    if again == "by the button":
+        page.get_by_role("button", name="Try now").click()
+    elif again == "after a reload":
+        page.reload()
+    expect(page.locator(".pr-mine")).to_contain_text("You: 1 today")
+    expect(page.locator(".pr-unsaved")).to_be_hidden()
+    expect(page.locator(".pr-prompt-text")).to_have_text("Second prompt")
+    assert badges(page) == ["3", "1", "", ""]
     assert nonces[0] == nonces[1]
     assert site.stored(task) == [dict(zip(order, [2, 4, 1, 3], strict=True))]
-    assert site.query("select count(*) from rankings where task_id = ?", task) == [(1,)]
+    assert site.query("select count(*) from rankings where task_id in (?, ?)", task, other) == [(1,)]
 
 
 def test_a_task_that_was_taken_away_is_explained(site, visit):
@@ -58,9 +64,27 @@ def test_a_task_that_was_taken_away_is_explained(site, visit):
         db.execute("update tasks set state = 'retired', leased_by = null where id = ?", [task])
     press(page, "Enter")
     expect(page.locator(".pr-prompt-text")).to_have_text("Second prompt")
-    expect(page.get_by_role("alert")).to_contain_text("Here is another one.")
+    expect(page.get_by_role("alert")).to_contain_text("Your ranking of “First prompt” was not saved: Task")
     assert badges(page) == [""] * 4
     assert site.stored(task) == []
+
+
+def test_what_is_refused_as_wrong_comes_back_with_why(site, visit):
+    from playwright.sync_api import expect
+
+    task = site.add_task(FOUR, "First prompt")
+    site.add_task(FOUR, "Second prompt")
+    page = annotate(visit)
+    answer = {"status": 422, "content_type": "application/json", "body": '{"error": "It is a Sunday."}'}
+    page.route("**/api/rankings", lambda route: route.fulfill(**answer), times=1)
+    press(page, "2 4 1 3 Enter")
+    expect(page.get_by_role("alert")).to_have_text("Not saved: It is a Sunday.")
+    expect(page.locator(".pr-prompt-text")).to_have_text("First prompt")
+    assert badges(page) == ["2", "4", "1", "3"]
+    press(page, "Enter")
+    saved(page)
+    assert len(site.stored(task)) == 1
+    expect(page.locator(".pr-prompt-text")).to_have_text("Second prompt")
 
 
 def test_another_run_never_gets_the_ranking_on_the_screen(site, visit):
@@ -71,6 +95,7 @@ def test_another_run_never_gets_the_ranking_on_the_screen(site, visit):
     press(page, "2 4 1 3")
     page.route("**/api/status", lambda route: route.abort())  # what the page would have noticed first
     # the server was started again on another run, where a task has the same number, and even the same texts
+    own = site.store.run_id()
     site.store.put_setting("run_id", "another")
     press(page, "Enter")
     expect(page.locator(".pr-news")).to_contain_text("started on another run")
@@ -78,10 +103,12 @@ def test_another_run_never_gets_the_ranking_on_the_screen(site, visit):
     assert badges(page) == [""] * 4
     assert site.stored(task) == []
     page.unroute("**/api/status")
-    site.store.put_setting("run_id", "a third")
+    site.store.put_setting("run_id", own)
     with page.expect_navigation():  # the page notices by itself
         pass
-    expect(page.locator(".pr-card").first).to_be_visible()
+    # and what waited for its own run is stored there
+    expect(page.get_by_role("heading", name="All caught up")).to_be_visible()
+    assert [sorted(ranking.values()) for ranking in site.stored(task)] == [[1, 2, 3, 4]]
 
 
 def test_undo_after_a_lost_reply_and_the_ranking_can_be_saved_again(site, visit):
@@ -92,8 +119,8 @@ def test_undo_after_a_lost_reply_and_the_ranking_can_be_saved_again(site, visit)
     order = shown(page)
     lose_reply(page, "**/api/rankings")
     press(page, "2 4 1 3 Enter")
-    expect(page.get_by_role("alert")).to_contain_text("Not saved")
-    press(page, "u")
+    expect(page.locator(".pr-unsaved")).to_be_visible()
+    press(page, "u")  # first the ranking has to be known to be stored
     expect(page.locator(".pr-live")).to_contain_text("Brought back")
     assert site.stored(task) == []
     press(page, "Enter")
@@ -101,57 +128,50 @@ def test_undo_after_a_lost_reply_and_the_ranking_can_be_saved_again(site, visit)
     assert site.stored(task) == [dict(zip(order, [2, 4, 1, 3], strict=True))]
 
 
-def test_a_ranking_taken_back_elsewhere_is_sent_under_another_nonce(site, visit):
+def test_a_ranking_taken_back_elsewhere_comes_back_and_is_sent_under_another_nonce(site, visit):
     from playwright.sync_api import expect
 
     task = site.add_task(FOUR)
     page = annotate(visit)
-    lose_reply(page, "**/api/rankings")
+
+    def lose(route):  # and in another tab it is taken back, before this page asks again
+        route.fetch()
+        site.store.undo(site.query("select person_id from rankings where task_id = ?", task)[0][0])
+        route.abort()
+
+    page.route("**/api/rankings", lose, times=1)
     press(page, "2 4 1 3 Enter")
-    expect(page.get_by_role("alert")).to_contain_text("Not saved")
-    page.evaluate("fetch('/api/undo', { method: 'POST' })")  # in another tab
-    with page.expect_response("**/api/rankings") as reply:
-        press(page, "Enter")
-    assert reply.value.status == 409
-    expect(page.get_by_role("alert")).to_have_text("Not saved - press Enter to try again")
-    expect(page.locator(".pr-medal").nth(3)).to_have_text("3")
+    expect(page.get_by_role("alert")).to_contain_text("It is here again.")
+    assert badges(page) == ["2", "4", "1", "3"]
     press(page, "Enter")
     saved(page)
     assert len(site.stored(task)) == 1
 
 
-def test_a_failed_skip_is_tried_again_as_a_skip(site, visit):
+def test_a_failed_skip_is_sent_again_as_a_skip(site, visit):
     from playwright.sync_api import expect
 
-    first, second = site.add_task(FOUR, "First prompt"), site.add_task(FOUR, "Second prompt")
+    first = site.add_task(FOUR, "First prompt")
+    site.add_task(FOUR, "Second prompt")
     page = annotate(visit)
     bodies = []
 
     def lose(route):
         bodies.append(json.loads(route.request.post_data))
-        if len(bodies) in (1, 3):
+        if len(bodies) == 1:
             route.abort()
         else:
             route.continue_()
 
     page.route("**/api/rankings", lose)
-    press(page, "2 4 1 3 s")
-    expect(page.get_by_role("alert")).to_have_text("Not skipped - press Enter to try again")
-    page.reload()
-    expect(page.get_by_role("alert")).to_have_text("Not skipped - press Enter to try again")
-    press(page, "Enter")
+    press(page, "2 4 1 3 s 2")
     expect(page.locator(".pr-prompt-text")).to_have_text("Second prompt")
+    expect(page.locator(".pr-live")).to_contain_text("Skipped")
     assert bodies[0]["nonce"] == bodies[1]["nonce"]
     assert site.stored(first) == [{}]
-
-    press(page, "2 4 1 3 s")
-    expect(page.get_by_role("alert")).to_contain_text("Not skipped")
-    press(page, "d 4")  # who goes on ranking does not want it skipped
-    expect(page.get_by_role("alert")).to_have_count(0)
-    press(page, "Enter")
-    saved(page)
-    [ranking] = site.stored(second)
-    assert sorted(ranking.values()) == [1, 2, 3, 3]
+    press(page, "u")  # with the ranks it had
+    expect(page.locator(".pr-prompt-text")).to_have_text("First prompt")
+    assert badges(page) == ["2", "4", "1", "3"]
 
 
 @pytest.mark.parametrize("status", [200, 404])
@@ -166,14 +186,16 @@ def test_what_something_else_answers_saves_nothing(site, visit, status):
         route.fulfill(status=status, content_type="text/html", body="<h1>Log in</h1>")
 
     page.route("**/api/status", login)
-    page.route("**/api/rankings", login, times=1)
+    page.route("**/api/rankings", login)
     press(page, "2 4 1 3 Enter")
-    expect(page.get_by_role("alert")).to_have_text("Not saved - press Enter to try again")
+    expect(page.locator(".pr-unsaved")).to_contain_text("Not saved yet")
+    expect(page.get_by_role("heading", name="Waiting for the server")).to_be_visible()
+    expect(page.get_by_text("Your rankings are kept in this browser")).to_be_visible()
     expect(page.locator(".pr-worker")).to_contain_text("the server does not answer")
-    assert badges(page) == ["2", "4", "1", "3"]
+    assert site.stored(task) == []
     page.unroute("**/api/status")
-    press(page, "Enter")
-    saved(page)
+    page.unroute("**/api/rankings")
+    expect(page.get_by_role("heading", name="All caught up")).to_be_visible()
     assert site.stored(task) == [dict(zip(order, [2, 4, 1, 3], strict=True))]
 
 
@@ -199,7 +221,7 @@ def test_an_undo_whose_reply_is_lost_takes_back_one_ranking(site, visit):
     expect(page.locator(".pr-prompt-text")).to_have_text("Second prompt")
     press(page, "1 2 3 4 Enter")
     expect(page.get_by_role("heading", name="All caught up")).to_be_visible()
-    page.route("**/api/task", lambda route: route.abort())  # it would show the task that is open again
+    page.route("**/api/task?*", lambda route: route.abort())  # it would show the task that is open again
     lose_reply(page, "**/api/undo")
     page.get_by_role("button", name="Undo").click()  # with nothing left to rank
     expect(page.locator(".pr-news")).to_contain_text("Not undone")
@@ -213,7 +235,7 @@ def test_an_undo_whose_reply_is_lost_takes_back_one_ranking(site, visit):
     )
 
 
-def test_a_task_open_for_days_is_saved_and_the_next_prompt_is_said(site, visit):
+def test_a_task_open_for_days_counts_two_minutes_and_the_next_prompt_is_said(site, visit):
     from playwright.sync_api import expect
 
     task = site.add_task(FOUR)
@@ -224,7 +246,7 @@ def test_a_task_open_for_days_is_saved_and_the_next_prompt_is_said(site, visit):
     expect(page.locator(".pr-live")).to_have_text(
         re.compile(r"^Saved\. Next task\. Prompt: A bold prompt\. long .{150,200} …$")
     )
-    assert site.query("select seconds from rankings where task_id = ?", task) == [(86400.0,)]
+    assert site.query("select seconds from rankings where task_id = ?", task) == [(120.0,)]
 
 
 def test_a_hidden_tab_holds_its_task_for_a_quarter_of_an_hour(site, visit):

@@ -1,7 +1,5 @@
-// client.js: the JSON API, a nonce, and drafts that survive a reload.
+// client.js: the JSON API, a nonce, and what survives a reload: drafts, and rankings that are not saved yet.
 
-const NOT_OURS = "What answered is not this server (a login page or a proxy?); try again, or reload the page.";
-const OTHER_RUN = "The server was started on another run, so the page was loaded again.";
 let run = null; // of the answers so far: task numbers start at 1 in every run directory
 
 /** Whether an answer is of another run than those before: then what is on the screen is not served any more. */
@@ -29,25 +27,27 @@ async function call(method, path, body) {
         try {
             if (status !== 204) data = Object(JSON.parse(text));
         } catch {
-            [status, data] = [502, { error: NOT_OURS }];
+            [status, data] = [502, { error: t("server.other") }];
         }
         if (otherRun(data)) {
-            memory.put("news", OTHER_RUN);
+            memory.put("news", "news.run");
             location.reload();
             return new Promise(() => {}); // nobody acts on the answer any more
         }
         return { status, data, now: (Number.isNaN(date) ? Date.now() : date) / 1000 };
     } catch {
-        return { status: 0, data: { error: "The server could not be reached." }, now: Date.now() / 1000 };
+        return { status: 0, data: { error: t("server.unreachable") }, now: Date.now() / 1000 };
     }
 }
+
+const why = ({ status, data }) => data.error || t("answered", { status });
 
 /** crypto.randomUUID exists only on https and localhost; this works everywhere. */
 function newNonce() {
     return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
 }
 
-/** localStorage that may be full, forbidden or absent: then drafts are simply not kept. */
+/** localStorage that may be full, forbidden or absent: `put` says whether it was kept. */
 const memory = {
     get(key) {
         try {
@@ -60,8 +60,9 @@ const memory = {
         try {
             if (value === null) localStorage.removeItem("podium." + key);
             else localStorage.setItem("podium." + key, JSON.stringify(value));
+            return true;
         } catch {
-            // nothing to do: the page works without
+            return false;
         }
     },
 };
@@ -74,13 +75,23 @@ function fingerprint(task) {
     return hash.toString(36) + "." + text.length;
 }
 
-const NO_REMARKS = { acceptable: null, strength: 0, comment: "" };
+const NO_REMARKS = { acceptable: null, strength: 0, comment: "", skip_reason: "", marks: [], better: null };
+const noMark = () => ({ flags: [], reasons_for: [], reasons_against: [], ratings: {} });
+const isMarked = (mark) => Object.values(mark).some((said) => Object.keys(said).length > 0);
+
+/** A copy of remarks that may be written to, with a mark for each response. */
+function copyOf(remarks, responses) {
+    const copy = { ...NO_REMARKS, ...structuredClone(remarks) };
+    copy.marks = Array.from({ length: responses }, (_, i) => ({ ...noMark(), ...copy.marks[i] }));
+    return copy;
+}
+
 const DRAFTS_KEPT = 30;
 const drafts = {
     get(task) {
         const draft = (memory.get("drafts") || {})[run + "." + task.id];
         if (!draft || draft.of !== fingerprint(task) || draft.ranks.length !== task.responses.length) return null;
-        return { remarks: { ...NO_REMARKS }, ...draft };
+        return { remarks: NO_REMARKS, seconds: 0, ...draft };
     },
     put(task, draft) {
         const all = memory.get("drafts") || {};
@@ -91,4 +102,23 @@ const drafts = {
         for (const id of oldest.slice(0, -DRAFTS_KEPT)) delete all[id];
         memory.put("drafts", all);
     },
+};
+
+/** Rankings that were submitted and are not known to be stored, oldest first. Written down before they are sent:
+    a page that dies sends them when it is opened again, under the same nonce, so nothing is stored twice. */
+const outbox = {
+    entries: Object.values(memory.get("outbox") || {}).sort((a, b) => a.at - b.at),
+    add(entry) {
+        outbox.entries.push(entry);
+        outbox.kept = memory.put("outbox", { ...memory.get("outbox"), [entry.nonce]: entry });
+    },
+    remove(nonce) {
+        outbox.entries = outbox.entries.filter((entry) => entry.nonce !== nonce);
+        const { [nonce]: _, ...others } = memory.get("outbox") || {};
+        memory.put("outbox", Object.keys(others).length ? others : null);
+    },
+    /** Of the run that is served: those of another wait until theirs is. */
+    mine: () => outbox.entries.filter((entry) => entry.run === run),
+    holds: (taskId) => outbox.mine().some((entry) => entry.task.id === taskId),
+    kept: true, // whether what is in it would survive the page
 };

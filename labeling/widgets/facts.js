@@ -7,27 +7,48 @@ const HIDDEN_MS = 15 * 60000; // who looks something up in another tab keeps the
 const NEWS_MS = 20000;
 
 async function fetchTask() {
-    const { status, data, now: at } = await call("GET", "/task");
-    now.serverNow = at;
+    const reply = await call("GET", "/task?ahead=" + AHEAD);
+    const { status, data } = reply;
+    now.serverNow = reply.now;
     if (now.busy || now.task) return; // an undo or a save was quicker, and has shown its own
-    now.trouble = status === 200 ? "" : data.error || "The server answered " + status + ".";
-    if (status === 200) show(data);
-    else draw();
-    // A cookie of another run directory: the page's next visit makes a person here, and the draft stays.
-    if (status === 401 && sessionStorage.getItem("podium.reloaded") === null) {
-        sessionStorage.setItem("podium.reloaded", "1");
-        location.reload();
+    now.trouble = status === 200 ? "" : why(reply);
+    if (status === 200) {
+        sessionStorage.removeItem("podium.reloaded");
+        takeFacts(data);
+        takeTasks(data);
+        advance();
+    } else {
+        draw();
+        if (status === 401) reloadOnce();
     }
-    if (status === 200) sessionStorage.removeItem("podium.reloaded");
+}
+
+/** A cookie of another run directory: the page's next visit makes a person here, and drafts stay. */
+function reloadOnce() {
+    if (sessionStorage.getItem("podium.reloaded") !== null) return;
+    sessionStorage.setItem("podium.reloaded", "1");
+    location.reload();
+}
+
+/** Counts and the last ranking, after something was changed elsewhere than on the screen. */
+async function refreshFacts() {
+    const { status, data } = await call("GET", "/task?ahead=" + AHEAD);
+    if (status !== 200) return;
+    takeFacts(data);
+    takeTasks(data);
+    if (!now.task && !now.busy) advance();
+    else draw();
 }
 
 function takeStatus(status) {
     const before = now.status?.policy_version;
     now.status = status;
+    if (instructionsAreOld(status)) loadInstructions();
     const round = status.last_round;
     if (round && round.policy_version !== null && round.policy_version !== undefined) {
         now.rankingsOf[round.policy_version] = round.rankings;
     }
+    if (round?.ended_at) now.took = round.ended_at - round.started_at;
     const version = status.policy_version;
     if (version > 0 && now.rankingsOf[version] === undefined) learnRounds();
     if (before !== undefined && before !== null && version !== before) {
@@ -36,15 +57,19 @@ function takeStatus(status) {
         say(words);
         clearTimeout(now.newsTimer);
         now.newsTimer = setTimeout(() => note(".pr-news", ""), NEWS_MS);
+        refreshFacts(); // what the rankings did
     }
 }
 
-/** Which rankings the earlier policies were trained on; needed after a policy was put back by hand. */
+/** Which rankings the earlier policies were trained on (needed after one was put back by hand), and how long the
+    last round took. */
 async function learnRounds() {
     now.rankingsOf[now.status.policy_version] = 0;
     const { status, data } = await call("GET", "/rounds");
     if (status !== 200) return;
     for (const round of data.rounds) if (round.policy_version) now.rankingsOf[round.policy_version] = round.rankings;
+    const ended = data.rounds.find((round) => round.ended_at);
+    if (ended) now.took = ended.ended_at - ended.started_at;
     drawFacts();
 }
 
@@ -58,7 +83,7 @@ function drawFacts() {
     if (now.trouble) {
         $(".pr-worker").hidden = false;
         $(".pr-worker .pod-dot").className = "pod-dot bad";
-        $(".pr-worker-words").textContent = "the server does not answer";
+        $(".pr-worker-words").textContent = t("server.silent");
     }
     if (!status || now.trouble) return;
     const policy = policyWords(status.policy_version, now.rankingsOf[status.policy_version]);
@@ -69,15 +94,15 @@ function drawFacts() {
     $(".pr-worker .pod-dot").className = "pod-dot " + worker.dot;
     $(".pr-worker-words").textContent = workerLine(status.worker, status.now || now.serverNow);
     note(".pr-broken", status.worker.state === "failed" && now.task
-        ? "The worker stopped: " + (status.worker.error || "it gave no reason.") + " You can go on ranking."
+        ? t("worker.stopped", { reason: status.worker.error || t("worker.no.reason") })
         : "");
     $(".pr-starter").hidden = !status.starter || memory.get("starter-seen") === true;
 
     $(".pr-progress").hidden = !progress;
     if (!progress) return;
-    $(".pr-mine").textContent = "You: " + count(progress.mine_today) + " today, " + count(progress.mine_total) + " in all";
-    $(".pr-total").textContent = "Project: " + plural(status.rankings, "ranking", "rankings")
-        + (status.programs ? " (" + count(status.programs) + " by programs)" : "");
+    $(".pr-mine").textContent = t("you", { today: progress.mine_today, total: progress.mine_total });
+    $(".pr-total").textContent = t("project", { n: status.rankings })
+        + (status.programs ? " " + t("project.programs", { n: status.programs }) : "");
     const needed = status.rankings_per_round || 1;
     const until = status.until_next_round ?? progress.until_next_round;
     const done = Math.min(needed, Math.max(0, needed - until));
@@ -86,21 +111,28 @@ function drawFacts() {
     meter.setAttribute("aria-valuemax", needed);
     meter.setAttribute("aria-valuenow", done);
     meter.firstElementChild.style.width = (100 * done) / needed + "%";
-    $(".pr-until-words").textContent = untilWords(until);
+    $(".pr-until-words").textContent = untilWords(until, status.policy_version);
+    const effect = effectWords(progress.effect);
+    $(".pr-effect").textContent = effect;
+    $(".pr-effect").hidden = !effect;
 }
 
 /** Between tasks only: a line that appears above the responses would move them under somebody's finger. */
 function drawRound() {
+    if (!now.status) return;
     note(".pr-round", memory.get("round-seen") === roundKey() ? "" : roundWords(now.status.last_round));
 }
 
 const roundKey = () => (now.status?.last_round ? now.status.last_round.id + "." + now.status.last_round.started_at : "");
 
 function drawWaiting() {
-    const { title, words, more } = now.trouble
-        ? { title: "No answer", words: now.trouble, more: "This page tries again by itself." }
-        : waitingWords(now.status, now.status.rankings === 0);
-    root.dataset.busy = String(!now.trouble && !DOTS[now.status.worker.state]);
+    const unsaved = failures > 0 && outbox.mine().length > 0;
+    const { title, words, more } = unsaved
+        ? { title: t("wait.unsaved"), words: now.trouble, more: outbox.kept ? t("unsaved.wait") : "" }
+        : now.trouble
+            ? { title: t("wait.trouble"), words: now.trouble, more: t("wait.trouble.more") }
+            : waitingWords(now.status, now.status.rankings === 0, now.took);
+    root.dataset.busy = String(!now.trouble && !unsaved && !DOTS[now.status.worker.state]);
     $("#pr-waiting-title").textContent = title;
     $(".pr-waiting-words").textContent = words;
     $(".pr-waiting-more").textContent = more;
@@ -111,27 +143,40 @@ let turn = 0; // of polling: coming back to the tab starts a new one, and the on
 async function poll() {
     const mine = ++turn;
     if (!document.hidden && !now.busy) {
-        const { status, data, now: at } = await call("GET", "/status");
+        const reply = await call("GET", "/status");
         if (signal.aborted || mine !== turn) return;
-        if (!now.busy) await takePoll(status, data, at);
+        if (!now.busy) await takePoll(reply);
     }
     if (signal.aborted || mine !== turn) return;
     now.pollTimer = setTimeout(poll, now.task ? POLL_MS : WAKE_MS);
 }
 
-async function takePoll(status, data, at) {
-    now.serverNow = at;
-    now.trouble = status === 200 ? "" : data.error || "The server answered " + status + ".";
-    if (status === 200) takeStatus(data);
-    if (status === 200 && !now.task && (data.open_tasks > 0 || !now.progress)) await fetchTask();
+async function takePoll(reply) {
+    now.serverNow = reply.now;
+    now.trouble = reply.status === 200 ? "" : why(reply);
+    if (reply.status === 200) {
+        takeStatus(reply.data);
+        if (failures && outbox.mine().length) flush(); // it answers again
+    }
+    if (reply.status === 200 && !now.task && (reply.data.open_tasks > 0 || !now.progress)) await fetchTask();
     else if (now.task) drawFacts();
     else draw();
 }
 
 async function renewLease() {
-    const task = now.task;
+    const task = now.practice ? now.practice.aside : now.task;
     if (!task || now.busy) return;
     if (document.hidden && performance.now() - now.hiddenAt > HIDDEN_MS) return;
     const { status, data } = await call("POST", "/tasks/" + task.id + "/lease", {});
-    if ((status === 404 || status === 409) && now.task === task && !now.busy) await moveAlong(data.error);
+    const gone = status === 404 || status === 409;
+    if (gone && now.practice) now.practice.aside = null;
+    else if (gone && now.task === task && !now.busy && !outbox.holds(task.id)) await moveAlong(data.error);
+}
+
+/** Closing the page gives its tasks back: others may have them in ten seconds. A reload is quicker, and another
+    tab of the same person speaks up for its own. */
+const tabs = new BroadcastChannel("podium");
+function leave() {
+    tabs.postMessage("left");
+    fetch("/api/leave", { method: "POST", keepalive: true }).catch(() => {});
 }

@@ -1,70 +1,144 @@
 // start.js: the page begins.
 
 const drag = makeDrag(root, signal, { label: (i) => LETTERS[i], hint: dropHint, drop: dropped });
+const rightToLeft = () => RIGHT_TO_LEFT.includes(language);
+const step = (by) => goTo((now.current + size() + (rightToLeft() ? -by : by)) % size(), false);
 const KEYS = {
     Enter: submit,
-    s: () => save(skipped()),
+    s: askSkip,
     n: toggleNone,
-    w: () => { $(".pr-comment").open = true; $(".pr-comment textarea").focus(); },
+    w: openComment,
+    e: () => writeBetter(now.current),
+    f: () => openMarks(now.marking === now.current ? -1 : now.current),
     u: undo,
+    h: openRecent,
+    g: () => openGuidelines(),
     t: tie,
     "?": () => $(".pr-sheet").showModal(),
-    ArrowLeft: () => goTo((now.current + size() - 1) % size(), false),
-    ArrowRight: () => goTo((now.current + 1) % size(), false),
+    ArrowLeft: () => step(-1),
+    ArrowRight: () => step(1),
+    ArrowUp: () => scrollText(-80),
+    ArrowDown: () => scrollText(80),
     Backspace: () => { unrank(now.current); draw(); },
-    Escape: () => drag.active() && drag.cancel(),
+    Escape: () => (drag.active() ? drag.cancel() : now.marking >= 0 && openMarks(-1)),
 };
 KEYS.Delete = KEYS.Backspace;
+const WITHOUT_TASK = ["u", "h", "g", "?"];
 listenForKeys(root, signal, {
     enabled: () => $(".pr-keys-on").checked,
     act(key) {
-        if (!now.task && key !== "u" && key !== "?") return false;
+        if (!now.task && !WITHOUT_TASK.includes(key)) return false;
+        if (now.skipping && answerSkip(key)) return true;
         if (/^[0-9]$/.test(key)) byDigit(Number(key));
         else if (/^[a-d]$/.test(key)) byLetter("abcd".indexOf(key));
         else return KEYS[key] !== undefined && KEYS[key]() !== false;
         return true;
     },
 });
+const on = (selector, kind, act) => root.querySelectorAll(selector).forEach((node) => node.addEventListener(kind, act));
 const unless = (button, act) => () => { if ($(button).getAttribute("aria-disabled") !== "true") act(); };
-$(".pr-submit").addEventListener("click", submit); // says what is missing
-$(".pr-skip").addEventListener("click", unless(".pr-skip", () => save(skipped())));
 /** After a click the focus is back on the responses: Enter is to submit, and not to press the button again. */
 const clicked = (act) => (event) => { act(); if (event.detail && now.task) goTo(now.current, false); };
-$(".pr-none").addEventListener("click", clicked(toggleNone));
+on(".pr-submit", "click", submit); // says what is missing
+on(".pr-skip", "click", unless(".pr-skip", askSkip));
+on(".pr-none", "click", clicked(toggleNone));
 root.querySelectorAll(".pr-strength button").forEach((button, i) => {
     button.addEventListener("click", clicked(() => setStrength(now.remarks.strength === i + 1 ? 0 : i + 1)));
 });
-$(".pr-comment textarea").addEventListener("input", (event) => {
+on(".pr-comment textarea", "input", (event) => {
     now.remarks.comment = event.target.value;
-    if (now.task) keepDraft(now.task);
+    keepDraft();
 });
-$(".pr-comment textarea").addEventListener("keydown", (event) => {
+on(".pr-better textarea", "input", (event) => betterTyped(event.target.value));
+on(".pr-discard", "click", discardBetter);
+on(".pr-write textarea", "keydown", (event) => {
     if (event.key !== "Escape" || !now.task) return;
     event.preventDefault();
     goTo(now.current, false);
 });
-for (const button of root.querySelectorAll(".pr-undo")) button.addEventListener("click", undo);
-$(".pr-clear").addEventListener("click", unless(".pr-clear", clearOrPutBack));
-$(".pr-help").addEventListener("click", () => $(".pr-sheet").showModal());
-$(".pr-starter button").addEventListener("click", () => { memory.put("starter-seen", true); drawFacts(); });
-$(".pr-round button").addEventListener("click", () => { memory.put("round-seen", roundKey()); drawRound(); });
-$(".pr-news button").addEventListener("click", () => note(".pr-news", ""));
+on(".pr-undo", "click", undo);
+on(".pr-clear", "click", unless(".pr-clear", clearOrPutBack));
+on(".pr-help", "click", KEYS["?"]);
+on(".pr-open-guidelines", "click", () => openGuidelines());
+on(".pr-open-recent", "click", openRecent);
+on(".pr-guidelines", "close", guidelinesClosed);
+on(".pr-lesson", "close", nextPractice);
+on(".pr-leave-practice", "click", leavePractice);
+on(".pr-try", "click", flush);
+on(".pr-starter button", "click", () => { memory.put("starter-seen", true); drawFacts(); });
+on(".pr-round button", "click", () => { memory.put("round-seen", roundKey()); drawRound(); });
+on(".pr-news button", "click", () => note(".pr-news", ""));
 $(".pr-keys-on").checked = memory.get("keys") !== false;
-$(".pr-keys-on").addEventListener("change", (event) => memory.put("keys", event.target.checked));
+on(".pr-keys-on", "change", (event) => memory.put("keys", event.target.checked));
+
 document.addEventListener("visibilitychange", () => {
     if (document.hidden) {
         now.hiddenAt = performance.now();
+        keepDraft(); // with the seconds so far
         return;
     }
     renewLease();
     clearTimeout(now.pollTimer);
     poll();
 }, { signal });
+window.addEventListener("online", flush, { signal });
+window.addEventListener("pagehide", leave, { signal });
+window.addEventListener("beforeunload", (event) => {
+    if (outbox.mine().length && !outbox.kept) event.preventDefault(); // the browser asks: it would be lost
+}, { signal });
+tabs.addEventListener("message", renewLease);
 const leases = setInterval(renewLease, LEASE_MS);
 signal.addEventListener("abort", () => {
     clearInterval(leases);
     clearTimeout(now.pollTimer);
+    clearTimeout(retryTimer);
+    tabs.close();
 });
-note(".pr-news", memory.get("news") || "");
-memory.put("news", null);
-fetchTask().then(poll);
+
+// ---- the language ------------------------------------------------------------------------------------------------
+
+async function fetchTexts(wanted) {
+    const { status, data } = await call("GET", "/texts/" + wanted);
+    return status === 200 ? data.texts : null;
+}
+
+function speak() {
+    root.lang = language;
+    root.dir = rightToLeft() ? "rtl" : "ltr";
+    applyTexts(root);
+    $(".pr-language").value = language;
+    if (now.practice) now.task = practiceTask(now.practice.step);
+    if (now.task) build();
+    draw();
+}
+
+async function chooseLanguage(wanted) {
+    memory.put("language", wanted);
+    if (await takeLanguage(wanted, fetchTexts)) speak();
+    else $(".pr-language").value = language;
+}
+
+for (const [code, own] of Object.entries(LANGUAGES)) {
+    const option = make("option", "", own);
+    [option.value, option.lang] = [code, code];
+    $(".pr-language").append(option);
+}
+on(".pr-language", "change", (event) => chooseLanguage(event.target.value));
+
+async function begin() {
+    const wanted = preferredLanguage(memory.get("language"));
+    const [status] = await Promise.all([
+        call("GET", "/status"), // which run this is, before anything is sent to it
+        loadInstructions(),
+        wanted === "en" || takeLanguage(wanted, fetchTexts),
+    ]);
+    speak();
+    if (status.status === 200) takeStatus(status.data);
+    const news = memory.get("news");
+    note(".pr-news", news ? t(news) : "");
+    memory.put("news", null);
+    await flush();
+    await fetchTask();
+    poll();
+}
+begin();

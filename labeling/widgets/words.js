@@ -1,32 +1,21 @@
 // words.js: facts from the API put into sentences. Pure functions, no page.
 
 const LETTERS = "ABCD";
-const PLACES = ["Best", "2nd", "3rd", "4th"];
-const STRENGTHS = ["Slightly better", "Clearly better", "Much better"]; // of two
-const count = (n) => Number(n || 0).toLocaleString("en");
-const plural = (n, one, many) => count(n) + " " + (n === 1 ? one : many);
-
-const WORKER = {
-    starting: "starting",
-    generating: "writing responses",
-    reward_model: "training the reward model",
-    ppo: "training the policy",
-    publishing: "publishing the new policy",
-    idle: "waiting for rankings",
-    paused: "paused",
-    failed: "stopped by an error",
-};
+const strengthWords = (strength) => t("strength." + strength); // of two
 const DOTS = { idle: "good", paused: "warn", failed: "bad" };
+const STATES = ["starting", "generating", "reward_model", "ppo", "publishing", "idle", "paused", "failed"];
+const stateWords = (state) => (STATES.includes(state) ? t("worker." + state) : state);
 
-/** What the worker is doing: {dot, words, detail}. `now` is the server's clock in seconds. */
+/** What the worker is doing: {dot, words, detail}. `now` is the server's clock in seconds. The detail is the
+    worker's own sentence, in English. */
 function workerWords(worker, now) {
     if (tooSilent(worker, now)) {
         const minutes = Math.round((now - worker.seen) / 60);
-        return { dot: "warn", words: "no word for " + plural(Math.max(1, minutes), "minute", "minutes"), detail: "" };
+        return { dot: "warn", words: t("worker.silent", { n: Math.max(1, minutes) }), detail: "" };
     }
     return {
         dot: DOTS[worker.state] || "busy",
-        words: WORKER[worker.state] || worker.state,
+        words: stateWords(worker.state),
         detail: worker.state === "failed" ? "" : worker.detail || "",
     };
 }
@@ -35,64 +24,65 @@ function workerWords(worker, now) {
 const SAYS_IT_ALL = ["starting", "generating", "reward_model", "idle"];
 function workerLine(worker, now) {
     const { words, detail } = workerWords(worker, now);
-    if (!detail) return "worker: " + words;
-    return "worker: " + (SAYS_IT_ALL.includes(worker.state) ? detail : words + ", " + detail);
+    if (!detail || (language !== "en" && SAYS_IT_ALL.includes(worker.state))) return t("worker", { words });
+    return t("worker", { words: SAYS_IT_ALL.includes(worker.state) ? detail : words + ", " + detail });
 }
 
 /** "policy 2, trained on 132 rankings". `rankings` is null while it is not known. */
 function policyWords(version, rankings) {
     if (version === null || version === undefined) return "";
-    if (version === 0) return "policy 0, the model as it came";
-    return "policy " + version + (rankings ? ", trained on " + plural(rankings, "ranking", "rankings") : "");
+    if (version === 0) return t("policy.0");
+    return rankings ? t("policy.trained", { version, n: rankings }) : t("policy", { version });
 }
 
 function newsWords(before, version, rankings) {
-    if (version < before) return "Policy " + version + " answers again.";
-    const from = rankings ? " It learned from " + plural(rankings, "ranking", "rankings") + "." : "";
-    return "Policy " + version + " is live." + from + " New tasks come from it.";
+    if (version < before) return t("news.back", { version });
+    return rankings ? t("news.learned", { version, n: rankings }) : t("news.live", { version });
 }
 
-function untilWords(until) {
-    if (until > 0) return plural(until, "more ranking", "more rankings") + " until the next round";
-    return "enough rankings for the next round";
+function untilWords(until, version) {
+    return until > 0 ? t("until", { n: until, version: (version ?? 0) + 1 }) : t("until.enough");
+}
+
+/** What the rankings did: the win rate over the policy before, where the round measured one. */
+function effectWords(effect) {
+    if (!effect || effect.win_rate === null || effect.win_rate === undefined) return "";
+    return t("effect", {
+        version: effect.policy_version,
+        before: effect.parent_version,
+        rankings: effect.rankings,
+        mine: effect.mine,
+        rate: Math.round(100 * effect.win_rate),
+        half: Math.round(50 * (effect.win_rate_high - effect.win_rate_low)),
+    });
 }
 
 /** A round that published nothing says why; a published one speaks through the policy line. */
 function roundWords(round) {
     if (!round || !["rejected", "failed", "stopped"].includes(round.state)) return "";
-    const what = { rejected: "was not published", failed: "failed", stopped: "was stopped" }[round.state];
-    const reason = round.reason ? " " + round.reason.replace(/[.]$/, "") + "." : "";
-    return "Round " + round.id + " " + what + "." + reason + " Policy " + round.parent_version + " stays.";
+    const reason = round.reason ? round.reason.replace(/[.]$/, "") + "." : "";
+    return t("round." + round.state, { id: round.id, reason, parent: round.parent_version }).replace("  ", " ");
 }
 
-/** The page while there is nothing to rank: {title, words, more}. */
-function waitingWords(status, nothingYet) {
+/** The page while there is nothing to rank: {title, words, more}. `took`: seconds of the last round, if known. */
+function waitingWords(status, nothingYet, took) {
     const { state, detail, error } = status.worker;
-    const more = "This page wakes by itself when a task arrives.";
-    if (state === "failed") return { title: "The worker stopped", words: error || "It gave no reason.", more };
-    if (state === "paused") return { title: "The loop is paused", words: "It can be resumed on the lab page.", more };
-    if (state === "starting") {
-        return { title: "Waking the model", words: detail || "It is loaded, then it writes the first responses.", more };
-    }
-    if (state === "generating") {
-        return { title: nothingYet ? "Writing the first responses" : "Writing more responses", words: detail, more };
-    }
-    if (state === "idle") {
-        return { title: "All caught up", words: "Every task is ranked, or with another annotator.", more };
-    }
-    const words = "The worker is " + WORKER[state] + (detail ? " (" + detail + ")" : "") + ".";
-    return { title: "A round is running", words, more };
+    const more = t("wait.more");
+    if (state === "failed") return { title: t("wait.stopped"), words: error || t("worker.no.reason"), more };
+    if (state === "paused") return { title: t("wait.paused"), words: t("wait.paused.words"), more };
+    if (state === "starting") return { title: t("wait.starting"), words: detail || t("wait.starting.words"), more };
+    if (state === "generating") return { title: t(nothingYet ? "wait.first" : "wait.generating"), words: detail, more };
+    if (state === "idle") return { title: t("wait.idle"), words: t("wait.idle.words"), more };
+    const words = t("wait.round.words", { words: stateWords(state) + (detail ? " (" + detail + ")" : "") });
+    return { title: t("wait.round"), words, more: (took ? t("wait.round.took", { n: Math.round(took) }) + " " : "") + more };
 }
 
 /** "Best", "2nd, tied with A and C"; "Not ranked" for none. */
 function rankWords(ranks, index) {
-    if (!ranks[index]) return "Not ranked";
+    if (!ranks[index]) return t("place.none");
     const mates = ranks.flatMap((rank, i) => (rank === ranks[index] && i !== index ? [LETTERS[i]] : []));
-    return PLACES[ranks[index] - 1] + (mates.length ? ", tied with " + listed(mates) : "");
-}
-
-function listed(words) {
-    return words.length < 2 ? words.join("") : words.slice(0, -1).join(", ") + " and " + words[words.length - 1];
+    const place = t("place." + ranks[index]);
+    return mates.length ? t("place.tied", { place, others: listed(mates) }) : place;
 }
 
 /** Ranks without gaps, as they are sent: [1, 1, 4, 0] -> [1, 1, 2, null]. */
@@ -101,11 +91,21 @@ function dense(ranks) {
     return ranks.map((rank) => (rank ? places.indexOf(rank) + 1 : null));
 }
 
-/** The order that will be stored: "A = C > B > D", "A > the rest", "slightly" where it is said. */
-function orderWords(ranks, strength) {
+/** The order that will be stored: "A = C > B > D", "yours > A > the rest", "slightly" where it is said. */
+function orderWords(ranks, remarks) {
     const places = dense(ranks);
     const at = (place) => places.flatMap((other, i) => (other === place ? [LETTERS[i]] : [])).join(" = ");
-    const named = [...new Set(places.filter(Boolean))].sort().map(at);
-    if (places.includes(null)) named.push("the rest");
-    return named.join(" > ") + (strength ? ", " + STRENGTHS[strength - 1].toLowerCase() : "");
+    const names = [...new Set(places.filter(Boolean))].sort().map(at);
+    if (hasBetter(remarks)) names.unshift(t("better.yours"));
+    if (places.includes(null) && names.length) names.push(t("order.rest"));
+    const strength = remarks.strength ? ", " + strengthWords(remarks.strength).toLowerCase() : "";
+    return names.join(" > ") + strength;
+}
+
+const hasBetter = (remarks) => Boolean(remarks.better?.text.trim());
+
+/** The beginning of a text, for a line. */
+function beginning(text, length) {
+    const words = text.trim().replace(/\s+/g, " ");
+    return words.length > length ? words.slice(0, length) + " …" : words;
 }
