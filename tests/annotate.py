@@ -33,6 +33,15 @@ def saved(page) -> None:
     expect(page.locator(".pr-live")).to_contain_text("Saved")
 
 
+def until(page, done) -> None:
+    """Wait for what no page shows: `done()` turns true."""
+    for _ in range(400):
+        if done():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("it did not happen within 20 s")
+
+
 def drag(page, source, target) -> None:
     """Drag with the mouse from the middle of one element to the middle of another."""
     a, b = source.bounding_box(), target.bounding_box()

@@ -157,7 +157,8 @@ def visit(chromium: Any, desk: Any, site: Site) -> Iterator[Callable[..., Any]]:
         page = context.new_page()
         if not first_visit:
             read = json.dumps({site.store.run_id(): site.store.guidelines_version()})
-            page.add_init_script(f"localStorage['podium.guidelines'] ??= {json.dumps(read)}")
+            keep = f"localStorage['podium.guidelines'] ??= {json.dumps(read)}"
+            page.add_init_script(f"if (location.protocol === 'http:') {keep}")
         page.set_default_timeout(PATIENCE_MS)
         page.on("request", lambda request: outside.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
