@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from data.conversation import as_prompt
+
 HELDOUT_SHARE = 0.1
 
 
 def read_prompts(path: Path) -> list[str]:
-    """Prompts of a text file (one a line) or of JSON Lines with a "prompt" field; blank lines are skipped.
+    """Prompts of a text file (one a line) or of JSON Lines with a "prompt" field, which is a text or a list
+    of chat messages (`data.conversation`); blank lines are skipped.
 
     Raises ValueError with one sentence that names the line.
     """
@@ -31,6 +34,11 @@ def read_prompts(path: Path) -> list[str]:
                 prompt = json.loads(line)["prompt"]
             except (json.JSONDecodeError, KeyError, TypeError):
                 prompt = None
+            if isinstance(prompt, list):
+                try:
+                    prompt = as_prompt(prompt)
+                except ValueError as error:
+                    raise ValueError(f'{path}, line {number}: in "prompt", {error}.') from None
             if not isinstance(prompt, str) or not prompt.strip():
                 raise ValueError(f'{path}, line {number}: wanted a JSON object with a text in "prompt".')
             prompts.append(prompt.strip())

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from labeling.api import Refused
-from labeling.form import Form
+from labeling.form import Form, check_guidelines
 from labeling.render import render
 from labeling.session import person_asking
 from labeling.store import Guidelines, Store
@@ -52,12 +52,19 @@ def router(store: Store) -> APIRouter:
         except ValueError as error:
             raise Refused(422, str(error)) from error
 
+    @routes.post("/guidelines/preview", summary="How a text would be shown")
+    def post_preview(body: GuidelinesBody) -> dict[str, Any]:
+        try:
+            return {"html": render(check_guidelines(body.text))}
+        except ValueError as error:
+            raise Refused(422, str(error)) from error
+
     @routes.get("/form", summary="What can be said beside the order")
     def get_form() -> dict[str, Any]:
         return {"form": store.form().as_dict(), "form_changes": store.form_changes()}
 
-    @routes.put("/form", summary="Change what can be said beside the order")
-    def put_form(body: FormBody) -> dict[str, Any]:
+    @routes.post("/form", summary="Change what can be said beside the order")
+    def post_form(body: FormBody) -> dict[str, Any]:
         """What was said under other names stays as it is."""
         try:
             store.put_form(Form.from_dict(body.model_dump()))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from data.conversation import as_messages, as_transcript
 from rlhf.config import setting
 from rlhf.decoding import steps
 from rlhf.models import Family
@@ -40,12 +41,16 @@ class Sample:
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Token ids of a prompt as the model expects it: its chat template, or the text and a line break."""
+    """Token ids of a prompt as the model expects it: its chat template, or the text and a line break.
+
+    Messages before the prompt go with it; without a template as a transcript that the assistant goes on with.
+    """
+    messages = as_messages(prompt)
     if tokenizer.chat_template:
-        message = [{"role": "user", "content": prompt}]
-        text = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         return tokenizer(text, add_special_tokens=False)["input_ids"]
-    return tokenizer(prompt + "\n")["input_ids"]
+    begun = "\n" if len(messages) == 1 else "\n\nAssistant:"
+    return tokenizer(as_transcript(prompt) + begun)["input_ids"]
 
 
 def longest_prompt(model: PreTrainedModel, config: SamplingConfig) -> int | None:

@@ -83,9 +83,12 @@ def test_a_language_has_every_key_and_the_same_places(language):
         assert isinstance(text, dict) == isinstance(english, dict), key
         if isinstance(text, dict):
             assert set(text) == PLURALS[language], key
-        for form in forms(text):
+        for category, form in text.items() if isinstance(text, dict) else [("", text)]:
             assert form.strip(), key
-            assert places(form) == places(forms(english)[-1]), key
+            wanted = places(forms(english)[-1])
+            if category in ("one", "two") and "{n}" in wanted and "{n}" not in form:  # "a minute", "two minutes"
+                wanted.remove("{n}")
+            assert places(form) == wanted, key
             assert keys(form) == keys(forms(english)[-1]), key
 
 

@@ -190,8 +190,8 @@ function drawBar() {
     const left = missing().length;
     const order = left === size() && !hasBetter(now.remarks) ? "" : orderWords(now.ranks, now.remarks);
     const none = noneAcceptable() ? t("hint.none") : "";
-    const begun = left === size() ? t("hint.start") : t("hint.left", { n: left }) + (none ? ", " + none : "");
-    const hint = whole() ? t("hint.ready", { order: [order, none].filter(Boolean).join(", ") }) : begun;
+    const begun = left === size() ? t("hint.start") : joined([t("hint.left", { n: left }), none]);
+    const hint = whole() ? t("hint.ready", { order: joined([order, none]) }) : begun;
     $(".pr-left").textContent = now.busy ? t("saving") : now.message || hint;
     $(".pr-submit").setAttribute("aria-disabled", String(now.busy || !(whole() || now.asked)));
     $(".pr-none").setAttribute("aria-pressed", String(noneAcceptable()));

@@ -64,5 +64,5 @@ function recentWords(ranking) {
     if (!ranking.ranks) return t("skipped") + (ranking.skip_reason ? ": " + named(ranking.skip_reason) : "");
     const none = ranking.acceptable === false ? t("hint.none") : "";
     const order = ranking.ranks.some(Boolean) || hasBetter(ranking) ? orderWords(ranking.ranks.map((rank) => rank || 0), ranking) : "";
-    return [order, none].filter(Boolean).join(", ");
+    return joined([order, none]);
 }

@@ -25,7 +25,7 @@ const SAYS_IT_ALL = ["starting", "generating", "reward_model", "idle"];
 function workerLine(worker, now) {
     const { words, detail } = workerWords(worker, now);
     if (!detail || (language !== "en" && SAYS_IT_ALL.includes(worker.state))) return t("worker", { words });
-    return t("worker", { words: SAYS_IT_ALL.includes(worker.state) ? detail : words + ", " + detail });
+    return t("worker", { words: SAYS_IT_ALL.includes(worker.state) ? detail : joined([words, detail]) });
 }
 
 /** "policy 2, trained on 132 rankings". `rankings` is null while it is not known. */
@@ -98,10 +98,13 @@ function orderWords(ranks, remarks) {
     const names = [...new Set(places.filter(Boolean))].sort().map(at);
     if (hasBetter(remarks)) names.unshift(t("better.yours"));
     if (places.includes(null) && names.length) names.push(t("order.rest"));
-    const strength = remarks.strength ? ", " + strengthWords(remarks.strength).toLowerCase() : "";
-    return names.join(" > ") + strength;
+    const order = names.join(" > ");
+    // Isolated, from left to right: between words of Arabic the signs would turn around.
+    const steady = RIGHT_TO_LEFT.includes(language) && order ? "\u2066" + order + "\u2069" : order;
+    return joined([steady, remarks.strength ? strengthWords(remarks.strength).toLowerCase() : ""]);
 }
 
+const joined = (parts) => parts.filter(Boolean).join(t("comma"));
 const hasBetter = (remarks) => Boolean(remarks.better?.text.trim());
 
 /** The beginning of a text, for a line. */
