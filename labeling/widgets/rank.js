@@ -193,7 +193,7 @@ function drawBar() {
     const begun = left === size() ? t("hint.start") : joined([t("hint.left", { n: left }), none]);
     const hint = whole() ? t("hint.ready", { order: joined([order, none]) }) : begun;
     $(".pr-left").textContent = now.busy ? t("saving") : now.message || hint;
-    $(".pr-submit").setAttribute("aria-disabled", String(now.busy || !(whole() || now.asked)));
+    $(".pr-submit").setAttribute("aria-disabled", String(now.busy || !enough()));
     $(".pr-none").setAttribute("aria-pressed", String(noneAcceptable()));
     $(".pr-strength").hidden = !decided();
     root.querySelectorAll(".pr-strength button").forEach((button, i) => {

@@ -3,6 +3,7 @@
 async function openRecent() {
     $(".pr-recent-words").textContent = "";
     if (!$(".pr-recent").open) $(".pr-recent").showModal();
+    if (outbox.mine().length) await flush(); // the last one may be on its way
     await fillRecent();
 }
 
