@@ -12,6 +12,7 @@ const interval = (low, high) => known(low) && known(high) ? make("span", { class
 
 const took = (round) => duration((round.ended_at ?? serverNow()) - round.started_at);
 
+const WINS = "Wins over the policy before"; // on held-out prompts, as the reward model sees it
 const COLUMNS = [
   ["Round", (round) => make("button", {
     type: "button", class: "round-toggle", "aria-expanded": String(open.has(round.id)), "aria-controls": "round-" + round.id, "data-round": round.id,
@@ -22,7 +23,7 @@ const COLUMNS = [
     round.reason ? make("p", { class: "reason" }, round.reason) : null]],
   ["Rankings", (round) => String(round.rankings)],
   ["Reward model accuracy", (round) => [percent(round.summary?.accuracy), interval(round.summary?.accuracy_low, round.summary?.accuracy_high)]],
-  ["Win rate", (round) => [percent(round.summary?.win_rate), interval(round.summary?.win_rate_low, round.summary?.win_rate_high)]],
+  [WINS, (round) => [percent(round.summary?.win_rate), interval(round.summary?.win_rate_low, round.summary?.win_rate_high)]],
   ["Score", (round) => arrow(round.summary?.score_before, round.summary?.score_after, signed)],
   ["KL, nats", (round) => number(round.summary?.kl)],
   ["Length", (round) => arrow(round.summary?.length_before, round.summary?.length_after, (v) => known(v) ? v.toFixed(0) : "–")],
@@ -33,7 +34,7 @@ const COLUMNS = [
 function draw() {
   const { rounds, status } = shared;
   if (!status) return;
-  const columns = COLUMNS.filter(([title]) => title !== "Win rate" || rounds.some(({ summary }) => known(summary?.win_rate)));
+  const columns = COLUMNS.filter(([title]) => title !== WINS || rounds.some(({ summary }) => known(summary?.win_rate)));
   const focused = document.activeElement?.dataset?.focus;
   const changed = renderWhenChanged(find(".rounds-list"), [rounds, [...open]], () => rounds.length
     ? make("div", { class: "scroll" }, make("table", { class: "lab-table cards" },
