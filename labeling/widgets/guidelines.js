@@ -33,6 +33,8 @@ function openGuidelines(lead = "") {
 
 function guidelinesClosed() {
     memory.put("guidelines", { ...memory.get("guidelines"), [run]: now.guidelines.version });
+    // who had to read them first has not begun with the task before
+    if (now.task && !$(".pr-guidelines-lead").hidden) clock.start(drafts.get(now.task)?.seconds || 0);
     if ($(".pr-guidelines").returnValue === "practise") startPractice();
     else if (now.task) cards[now.current].focus({ preventScroll: true });
 }
