@@ -1,7 +1,8 @@
 """The lab page: what a researcher needs at two in the morning, when a run has collapsed.
 
 On top what is published, what the worker does and the buttons that ask it for something; below, one tab each
-for the live curves, the rounds with their reasons, before/after, and the people who ranked.
+for the live curves, the rounds with their reasons, before/after, the people who ranked, and whether they
+agree.
 
 Gradio gives the page, the theme and the tabs. Everything that moves is a static widget (`widgets/lab_*`) that
 asks the JSON API with fetch, and only while somebody looks at it:
@@ -27,6 +28,8 @@ TABS = {
     "Rounds": "lab_rounds",
     "Before / after": "lab_compare",
     "People": "lab_people",
+    "Agreement": "lab_agreement",
+    "Guidelines": "lab_guidelines",
 }
 HEADER = f'<header class="pod-header">{theme.header("lab")}<h1 class="pod-hidden-text">Lab</h1></header>'
 

@@ -122,7 +122,7 @@ def test_closing_the_page_gives_its_tasks_back_and_a_reload_has_them_again(site,
 
 def test_seconds_are_those_of_the_tab_that_is_seen(site, visit):
     task = site.add_task(FOUR)
-    page = visit("/docs")
+    page = visit("/docs", viewport={"width": 1280, "height": 900})  # the clock is the context's
     page.clock.install()
     page.goto(site.url + "/annotate/")
     page.wait_for_selector(".pr-card")

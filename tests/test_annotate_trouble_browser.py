@@ -253,7 +253,7 @@ def test_a_hidden_tab_holds_its_task_for_a_quarter_of_an_hour(site, visit):
     from playwright.sync_api import expect
 
     site.add_task(FOUR)
-    page = visit("/docs")
+    page = visit("/docs", viewport={"width": 1280, "height": 900})  # the clock is the context's
     page.clock.install()
     asked = []
     page.on("request", lambda request: asked.append(request.url) if "/lease" in request.url else None)

@@ -21,6 +21,7 @@ LEVELS = {
     "labeling.form": 0,
     "labeling.options": 0,
     "labeling.render": 0,
+    "labeling.estimates": 0,
     "labeling.guard": 0,
     "labeling.reference": 0,
     "labeling.theme": 0,

@@ -379,7 +379,7 @@ def test_nobody_looking_nothing_asked(store, visit):
     from playwright.sync_api import expect
 
     run_round(store)
-    context = visit("/docs").context
+    context = visit("/docs", viewport={"width": 1280, "height": 900}).context  # the clock is its own
     page = context.new_page()
     page.clock.install()
     asked = []

@@ -9,6 +9,7 @@ It is the only code with SQL. Reads top to bottom, one noun to a file, each buil
     rounds.py     policies, rounds, curves
     worker.py     heartbeat, commands, samples, status
     instructions.py   guidelines and their versions, the form
+    reports.py    what the reports on rankings are made from
 
 Nothing here is slow and nothing is cached: what a method returns is what is on disk.
 """
@@ -18,20 +19,21 @@ from pathlib import Path
 from labeling.form import Form
 from labeling.ranking import Better, InvalidRanking, Mark, Remarks
 from labeling.store.database import FILE_NAME, KEEP, StoreError, open_file
-from labeling.store.instructions import Guidelines, Instructions
+from labeling.store.instructions import Guidelines
 from labeling.store.people import People, Person
 from labeling.store.rankings import NonceReused, RankedTask, Ranking
+from labeling.store.reports import RankingFacts, Reports
 from labeling.store.rounds import NewPolicy, Policy, Round
 from labeling.store.tasks import NewResponse, Prompt, Task, TaskClosed, TaskLeased, TaskUnknown
 
 __all__ = [
     "FILE_NAME", "KEEP", "Better", "Form", "Guidelines", "InvalidRanking", "Mark", "NewPolicy", "NewResponse",
-    "NonceReused", "Person", "Policy", "Prompt", "RankedTask", "Ranking", "Remarks", "Round", "Store",
-    "StoreError", "Task", "TaskClosed", "TaskLeased", "TaskUnknown", "open_store",
+    "NonceReused", "Person", "Policy", "Prompt", "RankedTask", "Ranking", "RankingFacts", "Remarks", "Round",
+    "Store", "StoreError", "Task", "TaskClosed", "TaskLeased", "TaskUnknown", "open_store",
 ]  # fmt: skip
 
 
-class Store(People, Instructions):
+class Store(People, Reports):
     """One run directory's `labels.db`. Safe to share between threads."""
 
 

@@ -1,7 +1,7 @@
 // What annotators are asked: the guidelines, with their versions, and the names that can be given beside the order.
 
 const find = (selector) => element.querySelector(selector);
-const signal = mounted("instructions");
+const signal = mounted("guidelines");
 const SCALES = ["helpfulness", "accuracy", "safety", "tone"];
 const LISTS = [
   ["flags", "Flags: what is wrong with a response"],

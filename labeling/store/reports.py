@@ -1,0 +1,67 @@
+"""What the reports on the annotators' rankings are made from (labeling/agreement.py)."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from labeling.store.instructions import Instructions
+
+
+@dataclass(frozen=True)
+class RankingFacts:
+    """A standing ranking, or a skip, without the texts: lists by position, empty for a skip."""
+
+    id: int
+    task_id: int
+    person_id: int
+    person: str
+    kind: str  # human or program
+    policy_version: int  # whom the task judges
+    created_at: float  # Unix seconds
+    seconds: float | None  # active on the task; None: not said
+    partial: bool  # those ranked last were not compared with each other
+    ranks: list[int]  # dense, 1 is best
+    characters: list[int]  # length of each response
+    tokens: list[int]  # the same, without EOS
+
+
+class Reports(Instructions):
+    def ranking_facts(self, kind: str | None = None) -> list[RankingFacts]:
+        """The standing rankings and skips of humans, of programs, or of all (None), oldest first."""
+        rows = self.rows(
+            """
+            select rankings.id, rankings.task_id, rankings.person_id, people.name as person, people.kind,
+                   tasks.policy_version, rankings.created_at, rankings.seconds, rankings.partial,
+                   json_group_array(
+                       json_array(ranks.position, ranks.rank, length(responses.text), responses.tokens)
+                   ) filter (where ranks.ranking_id is not null) as shown
+            from rankings
+            join tasks on tasks.id = rankings.task_id
+            join people on people.id = rankings.person_id
+            left join ranks on ranks.ranking_id = rankings.id
+            left join responses on responses.id = ranks.response_id
+            where rankings.withdrawn_at is null and (:kind is null or people.kind = :kind)
+            group by rankings.id order by rankings.id
+            """,
+            {"kind": kind},
+        )
+        found = []
+        for row in rows:
+            shown = sorted(json.loads(row.pop("shown")))  # by position
+            columns = zip(*shown, strict=True) if shown else ((),) * 4
+            _, ranks, characters, tokens = (list(column) for column in columns)
+            row["partial"] = bool(row["partial"])
+            found.append(RankingFacts(**row, ranks=ranks, characters=characters, tokens=tokens))
+        return found
+
+    def reports_stamp(self) -> tuple[Any, ...]:
+        """What changes whenever `ranking_facts` does: a ranking more, one withdrawn, another name."""
+        return tuple(
+            self.row(
+                """
+                select (select coalesce(max(id), 0) from rankings) as newest,
+                       (select count(*) from rankings where withdrawn_at is null) as standing,
+                       (select group_concat(name, char(10)) from people) as names
+                """
+            ).values()
+        )
