@@ -41,7 +41,7 @@ def as_messages(prompt: str) -> list[Message]:
             messages = json.loads(prompt)
             if as_prompt(messages) == prompt:
                 return messages
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             pass
     return [{"role": "user", "content": prompt}]
 

@@ -1,8 +1,8 @@
 """Routes for what annotators are asked: the guidelines, the form, and the texts of the page."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from labeling.api import Refused
@@ -31,7 +31,9 @@ def router(store: Store) -> APIRouter:
     routes = APIRouter(prefix="/api", tags=["instructions"])
 
     @routes.get("/guidelines", summary="What annotators are to do")
-    def get_guidelines(version: int | None = None) -> dict[str, Any]:
+    def get_guidelines(
+        version: Annotated[int | None, Query(ge=0, le=2**63 - 1)] = None,
+    ) -> dict[str, Any]:
         """The newest version, or the one asked for. Version 0 is the delivered one."""
         found = store.guidelines(version)
         if found is None:
@@ -65,9 +67,9 @@ def router(store: Store) -> APIRouter:
 
     @routes.post("/form", summary="Change what can be said beside the order")
     def post_form(body: FormBody) -> dict[str, Any]:
-        """What was said under other names stays as it is."""
+        """What is left out stays as it is, and so does what was said under other names."""
         try:
-            store.put_form(Form.from_dict(body.model_dump()))
+            store.put_form(Form.from_dict(store.form().as_dict() | body.model_dump(exclude_unset=True)))
         except ValueError as error:
             raise Refused(422, str(error)) from error
         return get_form()

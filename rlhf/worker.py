@@ -56,8 +56,8 @@ def as_learned(rankings: Sequence[RankedTask]) -> list[RankedResponses]:
 
     Who has said once that none was acceptable knows that it can be said: of their other rankings the best is.
     Without these, a reward model finds it easiest to call everything unacceptable, which teaches nothing.
-    A better response that they wrote is one more response, above all others: it is acceptable, and by how
-    much one of two shown ones is better is not said of it.
+    A better response that they wrote is one more response, above all others, and acceptable where the others
+    are not; by how much one of two shown ones is better is not said of it.
     """
     choosy = {r.person_id for r in rankings if r.acceptable is False}
     learned = []

@@ -173,6 +173,7 @@ def test_undo_brings_the_task_back_with_its_ranks(site, visit):
     assert site.stored(task) == []
     press(page, "a 1 Enter")
     expect(page.locator(".pr-prompt-text")).to_have_text("Second prompt")
+    saved(page)
     assert site.stored(task) == [dict(zip(order, [1, 3, 1, 2], strict=True))]
 
 

@@ -110,7 +110,8 @@ const outbox = {
     entries: Object.values(memory.get("outbox") || {}).sort((a, b) => a.at - b.at),
     add(entry) {
         outbox.entries.push(entry);
-        outbox.kept = memory.put("outbox", { ...memory.get("outbox"), [entry.nonce]: entry });
+        const own = Object.fromEntries(outbox.entries.map((one) => [one.nonce, one]));
+        outbox.kept = memory.put("outbox", { ...memory.get("outbox"), ...own }); // another tab's stay
     },
     remove(nonce) {
         outbox.entries = outbox.entries.filter((entry) => entry.nonce !== nonce);

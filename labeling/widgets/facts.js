@@ -7,16 +7,18 @@ const HIDDEN_MS = 15 * 60000; // who looks something up in another tab keeps the
 const NEWS_MS = 20000;
 
 async function fetchTask() {
+    const { epoch } = now;
     const reply = await call("GET", "/task?ahead=" + AHEAD);
     const { status, data } = reply;
     now.serverNow = reply.now;
-    if (now.busy || now.task) return; // an undo or a save was quicker, and has shown its own
+    if (now.busy || now.task || epoch !== now.epoch) return; // an undo or a save was quicker, and has shown its own
     now.trouble = status === 200 ? "" : why(reply);
     if (status === 200) {
         sessionStorage.removeItem("podium.reloaded");
         takeFacts(data);
         takeTasks(data);
         advance();
+        if (now.task) say(t("say.next", { prompt: promptWords() }));
     } else {
         draw();
         if (status === 401) reloadOnce();
@@ -32,8 +34,9 @@ function reloadOnce() {
 
 /** Counts and the last ranking, after something was changed elsewhere than on the screen. */
 async function refreshFacts() {
+    const { epoch } = now;
     const { status, data } = await call("GET", "/task?ahead=" + AHEAD);
-    if (status !== 200) return;
+    if (status !== 200 || epoch !== now.epoch) return;
     takeFacts(data);
     takeTasks(data);
     if (!now.task && !now.busy) advance();
@@ -126,7 +129,7 @@ function drawRound() {
 const roundKey = () => (now.status?.last_round ? now.status.last_round.id + "." + now.status.last_round.started_at : "");
 
 function drawWaiting() {
-    const unsaved = failures > 0 && outbox.mine().length > 0;
+    const unsaved = troubled && outbox.mine().length > 0;
     const { title, words, more } = unsaved
         ? { title: t("wait.unsaved"), words: now.trouble, more: outbox.kept ? t("unsaved.wait") : "" }
         : now.trouble
@@ -153,10 +156,11 @@ async function poll() {
 
 async function takePoll(reply) {
     now.serverNow = reply.now;
+    const answersAgain = now.trouble !== "" && reply.status === 200;
     now.trouble = reply.status === 200 ? "" : why(reply);
     if (reply.status === 200) {
         takeStatus(reply.data);
-        if (failures && outbox.mine().length) flush(); // it answers again
+        if (outbox.mine().length && (answersAgain || performance.now() >= retryAt)) await flush();
     }
     if (reply.status === 200 && !now.task && (reply.data.open_tasks > 0 || !now.progress)) await fetchTask();
     else if (now.task) drawFacts();
@@ -177,6 +181,6 @@ async function renewLease() {
     tab of the same person speaks up for its own. */
 const tabs = new BroadcastChannel("podium");
 function leave() {
-    tabs.postMessage("left");
     fetch("/api/leave", { method: "POST", keepalive: true }).catch(() => {});
+    tabs.postMessage("left");
 }

@@ -1,14 +1,18 @@
 // guidelines.js: the guidelines, shown at the first visit and when they have changed, and four tasks of practice.
 
+let loading = false;
 async function loadInstructions() {
+    if (loading) return;
+    loading = true;
     const [form, guidelines] = await Promise.all([call("GET", "/form"), call("GET", "/guidelines")]);
     if (form.status === 200) [now.form, now.formChanges] = [form.data.form, form.data.form_changes];
     if (guidelines.status === 200) now.guidelines = guidelines.data;
+    loading = false;
 }
 
 /** Whether the server has others than the page. */
 const instructionsAreOld = (status) =>
-    now.guidelines && (status.guidelines !== now.guidelines.version || status.form_changes !== now.formChanges);
+    !now.guidelines || !now.form || status.guidelines !== now.guidelines.version || status.form_changes !== now.formChanges;
 
 const versionRead = () => (memory.get("guidelines") || {})[run];
 
@@ -27,12 +31,15 @@ function openGuidelines(lead = "") {
     $(".pr-guidelines-close").textContent = t(lead ? "guidelines.start" : "close");
     $(".pr-guidelines").returnValue = "";
     $(".pr-guidelines").showModal();
-    $(".pr-guidelines-close").focus();
+    // When they have changed, who types on must not close them with the keys of the next ranking.
+    const typing = lead && versionRead() !== undefined;
+    (typing ? $("#pr-guidelines-title") : $(".pr-guidelines-close")).focus();
     $(".pr-guidelines").scrollTo(0, 0);
 }
 
 function guidelinesClosed() {
     memory.put("guidelines", { ...memory.get("guidelines"), [run]: now.guidelines.version });
+    now.under = now.guidelines.version;
     // who had to read them first has not begun with the task before
     if (now.task && !$(".pr-guidelines-lead").hidden) clock.start(drafts.get(now.task)?.seconds || 0);
     if ($(".pr-guidelines").returnValue === "practise") startPractice();
@@ -62,7 +69,8 @@ function practiceTask(step) {
 function startPractice() {
     if (now.practice) return;
     keepDraft();
-    now.practice = { step: 0, aside: now.task };
+    now.practice = { step: 0, aside: now.task && !outbox.holds(now.task.id) ? now.task : null };
+    now.busy = false;
     showPractice();
 }
 
@@ -89,17 +97,26 @@ function judgePractice() {
 }
 
 function nextPractice() {
+    if (!now.practice) return;
     now.practice.step += 1;
     if (now.practice.step < PRACTICE.length) showPractice();
     else leavePractice();
 }
 
 function leavePractice() {
+    quitPractice();
+    advance();
+}
+
+/** Back to what is real: the task that was put aside comes next. */
+function quitPractice() {
+    if (!now.practice) return;
     const { aside } = now.practice;
     now.practice = null;
+    now.task = null;
+    if (aside) now.queue.unshift(aside);
+    if ($(".pr-lesson").open) $(".pr-lesson").close();
     $(".pr-practice").hidden = true;
     now.message = "";
     alarm("");
-    if (aside) show(aside);
-    else advance();
 }

@@ -18,6 +18,7 @@ function message(selector, words, bad) {
 // ---- guidelines ------------------------------------------------------------------------------------------------
 
 let version = null; // of the text in the editor
+let newest = null; // when it came
 let loaded = ""; // the text as it came: what differs from it is being written, and stays
 const box = find("#guidelines-text");
 
@@ -39,7 +40,10 @@ function drawVersions(versions) {
         make("td", { "data-label": "Rankings" }, String(one.rankings)),
         make("td", { "data-label": "" }, make("button", {
           type: "button", class: "pod-btn small", "aria-label": "Edit version " + one.version,
-          onclick: () => { edit(one); message(".guidelines-message", "Saving makes a new version of it."); box.focus(); },
+          onclick: () => {
+            if (box.value !== loaded && !confirm("Throw away what you have written?")) return;
+            edit(one); message(".guidelines-message", "Saving makes a new version of it."); box.focus();
+          },
         }, "Edit")))))))
     : null);
 }
@@ -49,6 +53,7 @@ find(".guidelines-save").addEventListener("click", async () => {
     const saved = await api("guidelines", { text: box.value });
     const same = saved.version === version;
     edit(saved);
+    newest = saved.version;
     message(".guidelines-message", same ? "Nothing has changed." : "Saved as version " + saved.version + ". Annotators see it with their next task.");
     now();
   } catch (error) {
@@ -118,7 +123,10 @@ find(".form-part").addEventListener("submit", async (event) => {
 // Others may write too: what is not being changed here follows.
 const now = repeat(3000, async () => {
   const status = shared.status || {};
-  if (version === null || (status.guidelines > version && box.value === loaded)) edit(await api("guidelines"));
+  if (version === null || (version === newest && status.guidelines > newest && box.value === loaded)) {
+    edit(await api("guidelines"));
+    newest = version;
+  }
   if (changes === null || (status.form_changes !== changes && JSON.stringify(written()) === shown)) showForm(await api("form"));
   drawVersions((await api("guidelines/versions")).versions);
 }, signal);

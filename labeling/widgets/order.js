@@ -12,6 +12,7 @@ function changed() {
 /** What is on the screen is kept for this task, if there is anything. */
 function keepDraft() {
     if (!now.task || now.practice) return;
+    now.touched = true;
     const { ranks, remarks } = now;
     const said = ranks.some(Boolean) || remarks.comment.trim() || noneAcceptable() || hasBetter(remarks) || remarks.marks.some(isMarked);
     drafts.put(now.task, said ? { ranks, remarks, seconds: clock.seconds() } : null);
@@ -38,6 +39,7 @@ function unrank(index) {
 }
 
 function clearOrPutBack() {
+    if (now.busy) return;
     if (now.taken) {
         [now.ranks, now.taken] = [now.taken, null];
         now.remarks.strength = now.takenStrength;

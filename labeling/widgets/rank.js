@@ -37,6 +37,9 @@ const now = {
     message: "", // what happened last, in the bar
     trouble: "", // why nothing comes from the server
     busy: false,
+    under: null, // the version of the guidelines that this task is ranked under
+    touched: false, // whether anything was said of the task here
+    epoch: 0, // counts what the server was told: what was asked before that is out of date
     hiddenAt: performance.now(), // when the tab was last hidden
     status: null,
     progress: null,
@@ -115,6 +118,8 @@ function show(task) {
     now.skipping = false;
     now.marking = -1;
     now.current = missing()[0] ?? 0;
+    now.under = now.guidelines?.version ?? null;
+    now.touched = false;
     clock.start(draft?.seconds || 0);
     if (draft && !task.previous_ranks && draft.ranks.some(Boolean)) now.message = t("draft.kept");
     build();

@@ -1,5 +1,7 @@
 // recent.js: the ten latest, each of which can be changed or withdrawn.
 
+const SURE_MS = 400;
+
 async function openRecent() {
     $(".pr-recent-words").textContent = "";
     if (!$(".pr-recent").open) $(".pr-recent").showModal();
@@ -32,16 +34,23 @@ function recentRow(ranking) {
     change.addEventListener("click", async () => {
         const failed = (outbox.mine().length && !(await flush()) && t("undo.waits")) || (await bringBack(ranking.id));
         if (failed) $(".pr-recent-words").textContent = t("recent.failed", { reason: failed });
-        else $(".pr-recent").close();
+        else {
+            $(".pr-recent").close();
+            if (now.task) goTo(now.current, false); // and not the button that opened the list
+        }
     });
     const withdraw = recentButton("recent.withdraw", t("recent.withdraw.this", { prompt: short }));
-    let sure = false;
+    let sureAt = 0;
     withdraw.addEventListener("click", async () => {
-        if (!sure) { // not with one press
-            sure = true;
+        const at = performance.now();
+        if (!sureAt) { // not with one press
+            sureAt = at;
             withdraw.textContent = t("recent.sure");
+            withdraw.setAttribute("aria-label", t("recent.sure") + ": " + short);
+            $(".pr-recent-words").textContent = t("recent.sure") + "?";
             return;
         }
+        if (at - sureAt < SURE_MS) return; // nor with a double click, or a key that is held down
         const reply = await call("POST", "/rankings/" + ranking.id + "/withdraw", {});
         $(".pr-recent-words").textContent = reply.status === 204 ? t("recent.withdrawn") : t("recent.failed", { reason: why(reply) });
         await fillRecent();

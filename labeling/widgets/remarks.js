@@ -153,8 +153,9 @@ function drawBetter() {
     $(".pr-discard").hidden = !better && !canPutBack;
 }
 
-/** The position of the response that says the very same, or -1. */
-const sameAsBetter = () => now.task.responses.findIndex(({ text }) => text.trim() === now.remarks.better?.text.trim());
+/** The position of the response that says the very same, or -1. A text box has line breaks of its own kind. */
+const plain = (text) => text.replace(/\r\n?/g, "\n").trim();
+const sameAsBetter = () => now.task.responses.findIndex(({ text }) => plain(text) === plain(now.remarks.better.text));
 
 function openComment() {
     $(".pr-comment").open = true;

@@ -7,11 +7,11 @@ const SAY_AFTER_MS = 400; // a reply that comes sooner says it in one go
 
 /** Hands over what is on the screen, and shows the next task. */
 function hand(answer) {
-    if (now.busy || !now.task) return;
+    if (now.busy || !now.task || outbox.holds(now.task.id)) return;
     const { task } = now;
     const skip = Boolean(answer.skip);
-    const body = { task_id: task.id, nonce: newNonce(), ...answer, seconds: clock.seconds(), guidelines: now.guidelines?.version ?? null, run };
-    outbox.add({ nonce: body.nonce, body, task, ranks: now.ranks, remarks: now.remarks, run, at: Date.now() });
+    const body = { task_id: task.id, nonce: newNonce(), ...answer, seconds: clock.seconds(), guidelines: now.under, run };
+    outbox.add(structuredClone({ nonce: body.nonce, body, task, ranks: now.ranks, remarks: now.remarks, run, at: Date.now() }));
     // a skipped task keeps its draft: undo brings it back with the ranks it had
     if (skip) keepDraft();
     else drafts.put(task, null);
@@ -30,7 +30,9 @@ function hand(answer) {
 let sayTimer = 0;
 let sending = null; // the promise of the one that runs
 let failures = 0;
+let troubled = false; // from a failure until all is stored
 let retryTimer = 0;
+let retryAt = 0; // by performance.now()
 
 /** Sends what waits, oldest first; one at a time. Resolves to whether all of it is stored. */
 function flush() {
@@ -47,25 +49,38 @@ async function sendAll() {
         const { status, data } = reply;
         const stored = status === 200 && data.ranking_id;
         const later = !stored && (status === 0 || status === 200 || status === 401 || status === 429 || status >= 500);
-        if (later) {
-            failures += 1;
-            now.busy = false;
-            retryTimer = setTimeout(flush, 1000 * RETRY_S[Math.min(failures, RETRY_S.length) - 1]);
-            if (now.task && outbox.holds(now.task.id)) advance(); // it is on its way, and not to be ranked twice
-            else draw();
-            if (failures === 1) say($(".pr-unsaved span").textContent);
+        if (later || !(stored || (await takeRefusal(entry, reply)))) {
+            sendLater();
             if (status === 401) reloadOnce();
             return false;
         }
         failures = 0;
+        troubled &&= outbox.mine().length > 1;
         if (stored) takeStored(entry, data);
-        else await takeRefusal(entry, reply);
+        if (now.practice) continue;
+        // What is on the screen may be on its way as well, and is not to be ranked twice.
+        if (now.task && outbox.holds(now.task.id) && now.queue.length) advance();
+        now.busy = Boolean(now.task && outbox.holds(now.task.id));
+        draw();
     }
     return true;
 }
 
+function sendLater() {
+    failures += 1;
+    troubled = true;
+    now.busy = false;
+    const wait = 1000 * RETRY_S[Math.min(failures, RETRY_S.length) - 1];
+    retryAt = performance.now() + wait;
+    retryTimer = setTimeout(flush, wait);
+    if (now.task && outbox.holds(now.task.id)) advance();
+    else draw();
+    if (failures === 1) say($(".pr-unsaved span").textContent);
+}
+
 function takeStored(entry, data) {
     outbox.remove(entry.nonce);
+    now.epoch += 1;
     takeFacts(data);
     const waiting = !now.task || now.task.id === entry.task.id; // it is what the screen waited for
     if (waiting) now.task = null;
@@ -82,40 +97,53 @@ function takeStored(entry, data) {
     if (untouched) say(t(entry.body.skip ? "skipped" : "saved") + "." + (quick || waiting ? " " + next : ""));
 }
 
-/** Refused for good: the task is closed or somebody else's, or what was sent is wrong. */
+/** Refused for good: the task is closed or somebody else's, or what was sent is wrong. Resolves to whether that
+    is so: while it cannot be known, the entry stays. */
 async function takeRefusal(entry, reply) {
     const reason = why(reply);
-    const here = now.task?.id === entry.task.id;
-    now.busy = false;
     if (reply.status === 404 || reply.status === 409) {
         // This loads the page again when another run is served: then the entry stays, and waits for its own.
-        const { data } = await call("GET", "/task?ahead=" + AHEAD);
+        const { status, data } = await call("GET", "/task?ahead=" + AHEAD);
+        if (status !== 200) return false;
         outbox.remove(entry.nonce);
+        now.epoch += 1;
+        quitPractice();
+        const here = now.task?.id === entry.task.id;
         const mine = data.task?.id === entry.task.id; // ours again after all: a ranking that was taken back elsewhere
         if (mine || here) now.task = null;
         if (mine) drafts.put(entry.task, { ranks: entry.ranks, remarks: entry.remarks });
-        if (data.progress) {
-            takeFacts(data);
-            takeTasks(data);
-        }
+        takeFacts(data);
+        takeTasks(data);
         if (!now.task) advance();
         if (mine) alarm(t("refused.this", { reason }));
-        else complain(t("refused.other", { prompt: beginning(entry.task.prompt, 60), reason }));
-        draw();
-        return;
+        else refused(t("refused.other", { prompt: beginning(entry.task.prompt, 60), reason }));
+        return true;
     }
     // It should not have been sent: here it is again, with why.
     outbox.remove(entry.nonce);
-    if (now.task && !here) now.queue.unshift(now.task);
+    quitPractice();
+    if (now.task && now.task.id !== entry.task.id) {
+        keepDraft();
+        now.queue.unshift(now.task);
+    }
     drafts.put(entry.task, { ranks: entry.ranks, remarks: entry.remarks });
     show(entry.task);
     alarm(t("refused", { reason }));
+    return true;
+}
+
+/** Stays until it is closed: who types on would not have seen it. */
+function refused(words) {
+    const before = $(".pr-refused > span").textContent;
+    note(".pr-refused", before ? before + " " + words : words);
 }
 
 function drawUnsaved() {
     const n = outbox.mine().length;
-    $(".pr-unsaved").hidden = n === 0 || failures === 0;
-    $(".pr-unsaved span").textContent = n ? t("unsaved", { n }) : "";
+    const words = n && troubled ? t("unsaved", { n }) : "";
+    $(".pr-unsaved").hidden = !words;
+    // set again it would be read out again
+    if ($(".pr-unsaved span").textContent !== words) $(".pr-unsaved span").textContent = words;
 }
 
 /** The beginning of the prompt, for those who hear the page: the focus goes to the first response. */
@@ -211,7 +239,6 @@ async function moveAlong(reason) {
     now.task = null;
     await fetchTask();
     if (now.task?.id === task.id || now.trouble) return; // ours again after all, or may be, and its draft with it
-    drafts.put(task, null);
     const words = reason || t("closed");
     complain(now.task ? t("another", { reason: words }) : words);
 }
@@ -231,6 +258,7 @@ async function undo() {
 /** Brings a ranking back to the screen; it is withdrawn until it is submitted again. Resolves to why not, or "". */
 async function bringBack(rankingId) {
     if (now.busy) return "";
+    quitPractice();
     keepDraft();
     now.busy = true;
     draw();
@@ -242,8 +270,11 @@ async function bringBack(rankingId) {
     if (status === 200) {
         alarm("");
         note(".pr-news", "");
+        now.epoch += 1;
         takeFacts(data);
         now.task = null;
+        // What was sent is what comes back; a skip is sent without the ranks that it had.
+        if (data.task.previous_ranks) drafts.put(data.task, null);
         takeTasks({ ...data, task: null });
         now.message = t("brought");
         show(data.task);

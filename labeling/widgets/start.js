@@ -39,7 +39,7 @@ const on = (selector, kind, act) => root.querySelectorAll(selector).forEach((nod
 const unless = (button, act) => () => { if ($(button).getAttribute("aria-disabled") !== "true") act(); };
 /** After a click the focus is back on the responses: Enter is to submit, and not to press the button again. */
 const clicked = (act) => (event) => { act(); if (event.detail && now.task) goTo(now.current, false); };
-on(".pr-submit", "click", submit); // says what is missing
+on(".pr-submit", "click", (event) => { if (event.detail < 2) submit(); }); // says what is missing; twice is one click
 on(".pr-skip", "click", unless(".pr-skip", askSkip));
 on(".pr-none", "click", clicked(toggleNone));
 root.querySelectorAll(".pr-strength button").forEach((button, i) => {
@@ -68,13 +68,14 @@ on(".pr-try", "click", flush);
 on(".pr-starter button", "click", () => { memory.put("starter-seen", true); drawFacts(); });
 on(".pr-round button", "click", () => { memory.put("round-seen", roundKey()); drawRound(); });
 on(".pr-news button", "click", () => note(".pr-news", ""));
+on(".pr-refused button", "click", () => note(".pr-refused", ""));
 $(".pr-keys-on").checked = memory.get("keys") !== false;
 on(".pr-keys-on", "change", (event) => memory.put("keys", event.target.checked));
 
 document.addEventListener("visibilitychange", () => {
     if (document.hidden) {
         now.hiddenAt = performance.now();
-        keepDraft(); // with the seconds so far
+        if (now.touched) keepDraft(); // with the seconds so far; what another tab has written stays
         return;
     }
     renewLease();
@@ -86,7 +87,9 @@ window.addEventListener("pagehide", leave, { signal });
 window.addEventListener("beforeunload", (event) => {
     if (outbox.mine().length && !outbox.kept) event.preventDefault(); // the browser asks: it would be lost
 }, { signal });
-tabs.addEventListener("message", renewLease);
+const RENEW_MS = 3000; // when another tab was closed, or this one was loaded again: after what it has said
+const renewSoon = () => setTimeout(renewLease, RENEW_MS);
+tabs.addEventListener("message", renewSoon);
 const leases = setInterval(renewLease, LEASE_MS);
 signal.addEventListener("abort", () => {
     clearInterval(leases);
@@ -116,6 +119,7 @@ async function chooseLanguage(wanted) {
     memory.put("language", wanted);
     if (await takeLanguage(wanted, fetchTexts)) speak();
     else $(".pr-language").value = language;
+    if (now.task) goTo(now.current, false); // letters are for the responses again
 }
 
 for (const [code, own] of Object.entries(LANGUAGES)) {
@@ -139,6 +143,7 @@ async function begin() {
     memory.put("news", null);
     await flush();
     await fetchTask();
+    renewSoon();
     poll();
 }
 begin();

@@ -9,6 +9,7 @@ from labeling.store import (
     Better,
     InvalidRanking,
     Mark,
+    NewResponse,
     NonceReused,
     Remarks,
     TaskClosed,
@@ -264,3 +265,35 @@ def test_the_effect_of_ones_rankings_is_that_of_the_published_policys_round(stor
         "win_rate": None, "win_rate_low": None, "win_rate_high": None}  # fmt: skip
     store.publish(0, "back")
     assert store.effect(anna) is None
+
+
+def test_bringing_two_back_loses_neither_though_their_policy_is_gone(store, anna, ben):
+    tasks = [add_task(store, f"prompt {i}") for i in range(2)]
+    for i in range(2):
+        rank(store, anna, str(i))
+    version = add_version(store)
+    new = add_task(store, "new", version=version)
+    assert store.claim_task(anna).id == new
+    store.undo(anna)
+    store.undo(anna)
+    assert [t.id for t in store.claim_tasks(anna, ahead=2)] == [*tasks, new]
+    store.leave(anna, seconds=-1)  # and goes away
+    store.retire_tasks(other_than=version)
+    assert [t.id for t in store.claim_tasks(anna, ahead=2)] == [*tasks, new]
+    assert store.claim_tasks(anna)[0].previous_ranks == [1, 2, 3, 4]
+
+
+def test_who_withdrew_for_good_is_not_asked_by_the_same_task_again(store, anna, ben):
+    task = add_task(store, wanted=2)
+    store.withdraw(anna, rank(store, anna, "1").id)
+    assert store.claim_task(anna) is None
+    assert store.claimable_tasks(0) == 0
+    assert store.claim_task(ben).id == task
+
+
+def test_a_copy_with_other_line_breaks_is_no_better_response(store, anna):
+    store.add_prompts([("p", "train")], "test")
+    responses = [NewResponse("one\r\ntwo", 2, True), NewResponse("three", 1, True)]
+    task = store.add_task(store.prompts()[0].id, 0, responses)
+    with pytest.raises(InvalidRanking, match="same as one that was shown"):
+        store.add_ranking(anna, task, "n", [1, 2], None, Remarks(better=Better("one\ntwo\n")))

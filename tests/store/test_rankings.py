@@ -152,7 +152,11 @@ def test_undo_reopens_the_task_with_its_ranks_for_the_same_person(store, anna, b
     assert store.rankings() == []
     assert store.claim_task(anna) == undone  # a reload shows it, with the ranks
     assert store.task(task, ben).previous_ranks is None
-    assert store.claim_task(ben).id == other.id  # the lease on what came next was let go
+    assert store.claim_task(ben) is None
+    assert [t.id for t in store.claim_tasks(anna, ahead=1)] == [
+        task,
+        other.id,
+    ]  # what was shown comes after it
     again = store.add_ranking(anna, task, "second", [1, 2, 3, 4])
     assert again.id != first.id
     assert [r.ranks for r in store.rankings()] == [[1, 2, 3, 4]]
