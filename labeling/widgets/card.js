@@ -95,7 +95,7 @@ function buildHistory(turns) {
         turn.append(make("b", "pr-label", t("prompt." + role)), text);
         return turn;
     }));
-    $(".pr-prompt .pr-label:is(h1)").textContent = t(turns.length ? "prompt.user" : "prompt");
+    $(".pr-prompt-label").textContent = t(turns.length ? "prompt.user" : "prompt");
 }
 
 /** Long texts scroll inside their card, and can be shown whole; code and tables that are wider than their card
@@ -110,9 +110,13 @@ function makeScrollable() {
         reachable(box, t("response.long", { name: label }));
         box.after(buildShowAll(box));
     }
-    for (const box of root.querySelectorAll(".pod-text pre, .pod-text .pod-table")) {
-        if (box.scrollWidth > box.clientWidth) reachable(box, t(box.tagName === "PRE" ? "code" : "table"));
-    }
+    const history = $(".pr-history");
+    history.removeAttribute("tabindex");
+    if (history.scrollHeight > history.clientHeight + 1) reachable(history, t("history"));
+    root.querySelectorAll(".pr-task .pod-text :is(pre, .pod-table)").forEach((box, i) => {
+        const what = t(box.tagName === "PRE" ? "code" : "table") + " " + (i + 1); // each has a name of its own
+        if (box.scrollWidth > box.clientWidth) reachable(box, what);
+    });
 }
 
 function reachable(box, label) {
