@@ -172,3 +172,66 @@ def test_what_the_rankings_did_is_said(site, visit):
     )
     assert shown(page)
     site.store.publish(0, "back")
+
+
+def test_an_answer_to_the_first_does_not_free_the_third(site, visit):
+    from playwright.sync_api import expect
+
+    tasks = three_tasks(site)
+    page = annotate(visit)
+    held = []
+    page.route("**/api/rankings", lambda route: held.append(route))
+    for _ in tasks:
+        press(page, "1 2 3 4 Enter")
+    expect(page.locator(".pr-left")).to_have_text("Saving")
+    for number in range(3):
+        until(page, lambda number=number: len(held) > number)
+        if number < 2:
+            press(page, "4 Enter Enter")  # it is on its way: this says nothing
+            prompt_is(page, "Third prompt")
+            expect(page.locator(".pr-left")).to_have_text("Saving")
+        held[number].continue_()
+    expect(page.get_by_role("heading", name="All caught up")).to_be_visible()
+    expect(page.locator(".pr-refused")).to_be_hidden()
+    assert len(held) == 3
+    assert [sorted(r.values()) for task in tasks for r in site.stored(task)] == [[1, 2, 3, 4]] * 3
+    assert [r.ranks for r in site.store.rankings()[-3:]] == [[1, 2, 3, 4]] * 3
+
+
+def test_practice_is_left_when_a_real_ranking_is_brought_back(site, visit):
+    from playwright.sync_api import expect
+
+    first, second, _ = three_tasks(site)
+    page = annotate(visit)
+    press(page, "1 2 3 4 Enter")
+    saved(page)
+    press(page, "2 1 g")
+    page.get_by_role("button", name="Practise on four tasks first").click()
+    expect(page.locator(".pr-practice")).to_be_visible()
+    press(page, "h")
+    page.get_by_role("button", name="Change the ranking of “First prompt”").click()
+    prompt_is(page, "First prompt")
+    expect(page.locator(".pr-practice")).to_be_hidden()
+    press(page, "a 4 b 3 c 2 d 1 Enter")
+    prompt_is(page, "Second prompt")
+    assert badges(page) == ["2", "1", "", ""]
+    until(page, lambda: [r.ranks for r in site.store.rankings()[-1:]] == [[4, 3, 2, 1]])
+    assert len(site.stored(first)) == 1
+    assert site.stored(second) == []
+
+
+def test_a_note_of_what_was_refused_stays_while_typing_on(site, visit):
+    from playwright.sync_api import expect
+
+    first, *_ = three_tasks(site)
+    page = annotate(visit)
+    with site.store.write() as db:
+        db.execute("update tasks set state = 'retired', leased_by = null where id = ?", [first])
+    press(page, "1 2 3 4 Enter")
+    note = page.get_by_role("alert")
+    expect(note).to_contain_text("Your ranking of “First prompt” was not saved")
+    press(page, "1 2 3 4 Enter")
+    prompt_is(page, "Third prompt")
+    expect(note).to_contain_text("Your ranking of “First prompt” was not saved")
+    note.get_by_role("button").click()
+    expect(note).to_have_count(0)
