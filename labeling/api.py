@@ -15,6 +15,7 @@ holds up nobody else.
 import logging
 import secrets
 import sqlite3
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, StrictBool, StrictInt, StringConstraints
 from starlette.exceptions import HTTPException
 
+from data.conversation import as_messages, as_transcript
 from labeling.render import render
 from labeling.session import SessionUnknown, cookie_header, new_token, person_asking, read_token
 from labeling.store import (
@@ -40,6 +42,7 @@ from labeling.store import (
     TaskLeased,
     TaskUnknown,
 )
+from labeling.writer import Writer
 
 VERSION = "0.1.0"
 log = logging.getLogger(__name__)
@@ -164,12 +167,23 @@ class Refused(Exception):
 def router(store: Store) -> APIRouter:
     """The routes, over one store."""
     api = APIRouter(prefix="/api")
+    writer = Writer(store)
     store.run_id()  # made now: later it is only read, and a full disk does not matter
 
     def asking(request: Request) -> Person:
         return person_asking(store, request.scope)
 
     Asking = Annotated[Person, Depends(asking)]
+
+    async def turn(
+        request: Request, act: Callable[[Person], tuple[list[Task], dict[str, Any]]]
+    ) -> dict[str, Any]:
+        # What somebody does, and then what their page shows: `act` returns tasks, and what else to answer.
+        def write() -> tuple[Person, list[Task], dict[str, Any]]:
+            person = asking(request)
+            return person, *act(person)
+
+        return await writer.run(write, lambda written: task_reply(store, *written))
 
     def claimed(person: Person, ahead: int) -> list[Task]:
         # What was sent is stored, and a 503 would deny it; they ask again.
@@ -187,39 +201,49 @@ def router(store: Store) -> APIRouter:
     # ranking
 
     @api.get("/task", summary="A task to rank")
-    def get_task(person: Asking, ahead: Annotated[int, Query(ge=0, le=MOST_AHEAD)] = 0) -> dict[str, Any]:
+    async def get_task(
+        request: Request, ahead: Annotated[int, Query(ge=0, le=MOST_AHEAD)] = 0
+    ) -> dict[str, Any]:
         """The task this person holds, or the next one; null while the worker is still writing responses.
         `next` holds up to `ahead` tasks to follow it: leased too, so a page can show them at once."""
-        return task_reply(store, person, store.claim_tasks(person.id, ahead))
+        return await turn(request, lambda person: (store.claim_tasks(person.id, ahead), {}))
 
     @api.post("/rankings", summary="Rank or skip a task")
-    def post_ranking(body: RankingBody, person: Asking) -> dict[str, Any]:
+    async def post_ranking(body: RankingBody, request: Request) -> dict[str, Any]:
         """Store the ranking and answer with the next task. When this has answered, it is on the disk."""
-        if body.skip == (body.ranks is not None):
-            raise Refused(422, 'Send either "ranks" or "skip": true.')
-        check_run(body.run)
-        ranking = store.add_ranking(
-            person.id,
-            body.task_id,
-            body.nonce,
-            body.ranks,
-            body.seconds,
-            body.remarks(),
-            body.guidelines,
-        )
-        return {"ranking_id": ranking.id, **task_reply(store, person, claimed(person, body.ahead))}
+
+        def rank(person: Person) -> tuple[list[Task], dict[str, Any]]:
+            if body.skip == (body.ranks is not None):
+                raise Refused(422, 'Send either "ranks" or "skip": true.')
+            check_run(body.run)
+            ranking = store.add_ranking(
+                person.id,
+                body.task_id,
+                body.nonce,
+                body.ranks,
+                body.seconds,
+                body.remarks(),
+                body.guidelines,
+            )
+            return claimed(person, body.ahead), {"ranking_id": ranking.id}
+
+        return await turn(request, rank)
 
     @api.post("/undo", summary="Take the last ranking or skip back")
-    def post_undo(
-        person: Asking, body: Annotated[UndoBody, Body(default_factory=UndoBody)]
+    async def post_undo(
+        request: Request, body: Annotated[UndoBody, Body(default_factory=UndoBody)]
     ) -> dict[str, Any]:
         """Answers with the reopened task and the ranks it had. `last_ranking_id` is the next to take back."""
-        check_run(body.run)
-        task = store.undo(person.id, ranking_id=body.ranking_id)
-        if task is None:
-            raise Refused(409, "There is nothing to undo.")
-        others = claimed(person, body.ahead) if body.ahead else []
-        return task_reply(store, person, [task, *(other for other in others if other.id != task.id)])
+
+        def undo(person: Person) -> tuple[list[Task], dict[str, Any]]:
+            check_run(body.run)
+            task = store.undo(person.id, ranking_id=body.ranking_id)
+            if task is None:
+                raise Refused(409, "There is nothing to undo.")
+            others = claimed(person, body.ahead) if body.ahead else []
+            return [task, *(other for other in others if other.id != task.id)], {}
+
+        return await turn(request, undo)
 
     @api.get("/rankings", summary="Your latest rankings")
     def get_rankings(person: Asking, limit: Annotated[int, Query(ge=1, le=100)] = 10) -> dict[str, Any]:
@@ -227,22 +251,22 @@ def router(store: Store) -> APIRouter:
         return {"rankings": [_said(found) for found in store.latest_rankings(person.id, limit)]}
 
     @api.post("/rankings/{ranking_id}/withdraw", status_code=204, summary="Withdraw a ranking for good")
-    def post_withdraw(ranking_id: int, person: Asking) -> Response:
+    async def post_withdraw(ranking_id: int, request: Request) -> Response:
         """It leaves the next training set and stays on record; the task is not asked again. To change it,
         use /api/undo with its id."""
-        store.withdraw(person.id, _id(ranking_id))
+        await writer.run(lambda: store.withdraw(asking(request).id, _id(ranking_id)))
         return Response(status_code=204)
 
     @api.post("/leave", status_code=204, summary="Give your tasks back")
-    def post_leave(person: Asking) -> Response:
+    async def post_leave(request: Request) -> Response:
         """For a page that is closed: in ten seconds others may be given what this person holds."""
-        store.leave(person.id)
+        await writer.run(lambda: store.leave(asking(request).id))
         return Response(status_code=204)
 
     @api.post("/tasks/{task_id}/lease", status_code=204, summary="Hold on to a task")
-    def post_lease(task_id: int, person: Asking) -> Response:
+    async def post_lease(task_id: int, request: Request) -> Response:
         """Call it every minute while the task is on screen: after two it may be given to somebody else."""
-        store.renew_lease(person.id, _id(task_id))
+        await writer.run(lambda: store.renew_lease(asking(request).id, _id(task_id)))
         return Response(status_code=204)
 
     @api.post("/session", summary="Say who you are")
@@ -331,16 +355,22 @@ def router(store: Store) -> APIRouter:
         samples = store.samples(batch)
         if not samples:
             raise Refused(404, "There is no such comparison.")
-        return {"samples": [sample | {"html": render(sample["text"])} for sample in samples]}
+        return {
+            "samples": [
+                sample | {"html": render(sample["text"]), "prompt": as_transcript(sample["prompt"])}
+                for sample in samples
+            ]
+        }
 
     return api
 
 
-def task_reply(store: Store, person: Person, tasks: list[Task]) -> dict[str, Any]:
+def task_reply(store: Store, person: Person, tasks: list[Task], more: dict[str, Any]) -> dict[str, Any]:
     """What the annotator's page is drawn from: the first task, and those to follow it."""
     status = store.status()
     counts = store.person_counts(person.id)
     return {
+        **more,
         "task": _shown(tasks[0]) if tasks else None,
         "next": [_shown(task) for task in tasks[1:]],
         "progress": {
@@ -357,10 +387,12 @@ def task_reply(store: Store, person: Person, tasks: list[Task]) -> dict[str, Any
 
 
 def _shown(task: Task) -> dict[str, Any]:
+    *before, last = as_messages(task.prompt)
     return {
         "id": task.id,
-        "prompt": task.prompt,
-        "prompt_html": render(task.prompt),
+        "prompt": last["content"],
+        "prompt_html": render(last["content"]),
+        "history": [{"role": m["role"], "html": render(m["content"])} for m in before],
         "responses": [{"text": text, "html": render(text)} for text in task.responses],
         "policy_version": task.policy_version,
         "previous_ranks": task.previous_ranks,
@@ -371,7 +403,8 @@ def _shown(task: Task) -> dict[str, Any]:
 def _said(found: dict[str, Any]) -> dict[str, Any]:
     order = found["order"]
     return {
-        **{name: found[name] for name in ("id", "at", "prompt", "changed")},
+        **{name: found[name] for name in ("id", "at", "changed")},
+        "prompt": as_messages(found["prompt"])[-1]["content"],
         "ranks": order and order.as_given(),
         **asdict(found["remarks"]),
     }

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from rlhf.models import load_family
-from tests.benchmarks import floor, gpu, learner_vs_trl, limits, ppo_vs_trl, reward_vs_trl
+from tests.benchmarks import floor, gpu, learner_vs_trl, limits, load, ppo_vs_trl, reward_vs_trl
 from tests.benchmarks.planted import Planted
 from tests.benchmarks.workload import make
 
@@ -62,6 +62,13 @@ def test_decoding_beside_its_floor(tiny):
     found = limits.decoding(ask | {"tunings": ["full", "lora"], "tokens": [3]})
     lines = list(limits.decoding_table(found, "tiny", floor.Rates(1e12, 1e12)))
     assert [line.split(", 3 tokens")[0].split()[-1] for line in lines] == ["full", "lora"]
+
+
+def test_a_server_under_load_is_killed_and_has_lost_nothing(tmp_path):
+    small = {"annotators": 6, "think": 0.0, "seconds": 1.0, "tasks": 2500, "history": 150, "people": 3}
+    found = load.measure(load.Load(**small, worker=True), tmp_path)
+    assert (found["lost"], found["twice"], found["denied"], found["said"]) == (0, 0, 0, {})
+    assert 0 < found["acknowledged"] <= found["in_file"] <= found["acknowledged"] + 6
 
 
 def test_what_does_not_fit_or_fails_does_not_stop_the_rest():

@@ -86,8 +86,8 @@ def test_a_language_has_every_key_and_the_same_places(language):
         for category, form in text.items() if isinstance(text, dict) else [("", text)]:
             assert form.strip(), key
             wanted = places(forms(english)[-1])
-            if category in ("one", "two") and "{n}" in wanted and "{n}" not in form:  # "a minute", "two minutes"
-                wanted.remove("{n}")
+            if category in ("one", "two") and "{n}" not in form:  # "a minute", "two minutes"
+                wanted = [place for place in wanted if place != "{n}"]
             assert places(form) == wanted, key
             assert keys(form) == keys(forms(english)[-1]), key
 

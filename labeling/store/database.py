@@ -23,7 +23,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sqlite_utils import Database
 
@@ -32,6 +32,7 @@ from labeling.schema import migrations
 FILE_NAME = "labels.db"
 BUSY_SECONDS = 5.0
 OLDEST_SQLITE = (3, 38)  # RETURNING and built-in JSON
+T = TypeVar("T")
 KEEP = object()
 """Given for a column that an update leaves as it is, where None would mean: set it to NULL."""
 
@@ -40,22 +41,30 @@ class StoreError(Exception):
     """The store cannot do this. The message is one sentence for people."""
 
 
+class _Own(threading.local):
+    """What each thread has for itself."""
+
+    def __init__(self) -> None:
+        self.db: Database | None = None
+        self.kept: dict[str, tuple[Any, Any]] = {}
+
+
 class File:
     """The open database. Each noun's methods are in a subclass; `Store` is all of them together."""
 
     def __init__(self, run_dir: Path, *, read_only: bool = False) -> None:
         self.run_dir, self.read_only = run_dir, read_only
         self.path = run_dir / FILE_NAME
-        self._threads = threading.local()
+        self._own = _Own()
         # Weak: web servers end idle threads and start new ones, and a thread's connection ends with it.
         self._open: weakref.WeakSet[Database] = weakref.WeakSet()
 
     @property
     def db(self) -> Database:
         """This thread's connection, opened when first used."""
-        if not hasattr(self._threads, "db"):
-            self._threads.db = self._connect()
-        return self._threads.db
+        if self._own.db is None:
+            self._own.db = self._connect()
+        return self._own.db
 
     def _connect(self) -> Database:
         # mode=rw: a file that somebody deleted under a running server is an error, not a new empty database.
@@ -104,7 +113,7 @@ class File:
         """Close every thread's connection."""
         for db in list(self._open):
             db.conn.close()
-        self._threads = threading.local()
+        self._own = _Own()
 
     def __enter__(self) -> Self:
         return self
@@ -116,23 +125,24 @@ class File:
     def write(self) -> Iterator[Database]:
         """One write transaction: everything inside is kept, durably, or nothing is.
 
-        Used inside another `write` it joins that one. A full disk or a database that stays locked for
-        five seconds becomes a StoreError.
+        Inside another `write` it is a part of that, kept with it; what it raises takes back this part alone,
+        if the other goes on. A full disk or a database that stays locked for five seconds becomes a
+        StoreError.
         """
-        db = self.db
-        if db.conn.in_transaction:
-            yield db
-            return
+        db, conn = self.db, self.db.conn
+        part = conn.in_transaction
         try:
-            db.conn.execute("begin immediate")
+            conn.execute("savepoint part" if part else "begin immediate")
             try:
                 yield db
+                conn.execute("release part" if part else "commit")
             except BaseException:
-                db.rollback()
+                if conn.in_transaction:  # a full disk can make SQLite give up all of it by itself
+                    conn.execute("rollback to part" if part else "rollback")
+                    if part:
+                        conn.execute("release part")
                 raise
-            db.commit()
         except sqlite3.OperationalError as error:
-            db.rollback()
             raise StoreError(f"Not saved, {self.path} could not be written: {error}.") from error
 
     def rows(self, sql: str, values: Sequence | dict[str, Any] = ()) -> list[dict[str, Any]]:
@@ -150,6 +160,20 @@ class File:
         found = self.db.conn.execute(sql, values).fetchone()
         return found[0] if found else None
 
+    def kept(self, name: str, read: Callable[[], T]) -> T:
+        """What `read` returned, read again when anybody has written since: it is always what is on disk.
+
+        SQLite says whether: `data_version` changes with others' commits, `total_changes` with what is written
+        here. Inside a `write` it is always read, for that may yet be taken back.
+        """
+        conn = self.db.conn
+        if conn.in_transaction:
+            return read()
+        stamp = self.value("pragma data_version"), conn.total_changes
+        if self._own.kept.get(name, (None,))[0] != stamp:
+            self._own.kept[name] = stamp, read()
+        return self._own.kept[name][1]
+
     def insert(self, table: str, **columns: Any) -> int:
         """Insert one row inside `write`; return its id. Names are this code's own, values are anybody's."""
         names = ", ".join(columns)
@@ -163,6 +187,10 @@ class File:
         """A setting of this run directory."""
         text = self.value("select value from settings where key = ?", [key])
         return default if text is None else json.loads(text)
+
+    def settings(self) -> dict[str, Any]:
+        """All of them."""
+        return {row["key"]: json.loads(row["value"]) for row in self.rows("select key, value from settings")}
 
     def put_setting(self, key: str, value: Any) -> None:
         """Keep a setting (anything JSON can hold)."""

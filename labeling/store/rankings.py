@@ -98,11 +98,11 @@ class Rankings(Tasks):
                 skip_reason=remarks.skip_reason,
                 guidelines=guidelines,
             )
-            marks = remarks.marks or (Mark(),) * len(responses)
+            marks = [mark_text(mark) for mark in remarks.marks] or [mark_text(Mark())] * len(responses)
             db.conn.executemany(
                 "insert into ranks (ranking_id, response_id, position, rank, marks) values (?, ?, ?, ?, ?)",
                 [
-                    (ranking_id, response["response_id"], response["position"], rank, mark_text(mark))
+                    (ranking_id, response["response_id"], response["position"], rank, mark)
                     for response, rank, mark in zip(responses, order.ranks, marks, strict=True)
                 ]
                 if order
@@ -115,9 +115,9 @@ class Rankings(Tasks):
             return Ranking(ranking_id, task_id, person_id, kind, *found)
 
     def _add_demonstration(self, ranking_id, prompt_id, better, responses, at) -> None:
-        text = better.text.strip()
+        text = _plain(better.text)
         for response in responses:
-            if response["text"].strip() == text:
+            if _plain(response["text"]) == text:
                 raise InvalidRanking(
                     "The better response is the same as one that was shown; change it, or leave it out."
                 )
@@ -149,8 +149,8 @@ class Rankings(Tasks):
     ) -> Task | None:
         """Withdraw this person's last standing ranking or skip; return its task, leased to them again.
 
-        None when there is nothing left to undo. Their other leases are let go: the next claim, or a reload,
-        shows the reopened one. It does not matter how old its policy is.
+        None when there is nothing left to undo. The reopened task comes before what they hold: the next
+        claim, or a reload, shows it, and then the others. It does not matter how old its policy is.
 
         With `ranking_id`: that one of theirs, to be changed. Asked again after a lost reply it withdraws
         nothing more, and raises TaskClosed or TaskLeased when the task is no longer theirs.
@@ -173,14 +173,10 @@ class Rankings(Tasks):
                     raise TaskClosed("That ranking was withdrawn for good.")
                 self._free_task(task_id, person_id, at)
             else:
-                self._not_with_another(task_id, person_id, at)
+                self._not_with_another(self._task_row(task_id), person_id, at)
                 self._withdraw(last["id"], "change", at)
-            db.execute(
-                """
-                update tasks set leased_by = null, leased_until = null, leased_at = null
-                where leased_by = ? and state = 'open'
-                """,
-                [person_id],
+            first = self.value(
+                "select min(leased_at) from tasks where leased_by = ? and state = 'open'", [person_id]
             )
             db.execute(
                 """
@@ -188,7 +184,7 @@ class Rankings(Tasks):
                 set state = 'open', closed_at = null, leased_by = ?, leased_until = ?, leased_at = ?
                 where id = ?
                 """,
-                [person_id, at + lease_seconds, at, task_id],
+                [person_id, at + lease_seconds, at if first is None else first - 1, task_id],
             )
             return self.task(task_id, person_id)
 
@@ -325,28 +321,24 @@ class Rankings(Tasks):
         midnight = time.mktime((*time.localtime(now())[:3], 0, 0, 0, 0, 0, -1))
         return self.row(
             f"""
-            select count(*) filter (where created_at >= ?) as today, count(*) as total
-            from rankings where {COUNTED} and person_id = ?
+            select ranked as total, (
+                select count(*) from rankings where {COUNTED} and person_id = people.id and created_at >= ?
+            ) as today
+            from people where id = ?
             """,
             [midnight, person_id],
         )
 
     def ranking_counts_by_kind(self) -> dict[str, int]:
         """Standing rankings by humans and by programs, never mixed in silently."""
-        rows = self.rows(
-            f"""
-            select people.kind, sum(n) as n
-            from (select person_id, count(*) as n from rankings where {COUNTED} group by person_id)
-            join people on people.id = person_id group by people.kind
-            """
-        )
+        rows = self.rows("select kind, sum(ranked) as n from people group by kind")
         return {"human": 0, "program": 0} | {row["kind"]: row["n"] for row in rows}
 
     def _free_task(self, task_id: int, person_id: int, at: float) -> dict[str, Any]:
         """The row of a task this person may rank. Raises TaskUnknown, TaskClosed, and TaskLeased when
         somebody else holds it."""
         task = self._standing_task(task_id)
-        self._not_with_another(task_id, person_id, at)
+        self._not_with_another(task, person_id, at)
         if task["wanted"] > 1 and self.value(
             "select 1 from rankings where task_id = ? and person_id = ? and withdrawn_at is null",
             [task_id, person_id],
@@ -354,10 +346,9 @@ class Rankings(Tasks):
             raise TaskClosed(f"You have ranked task {task_id} already.")
         return task
 
-    def _not_with_another(self, task_id: int, person_id: int, at: float) -> None:
-        task = self.row("select leased_by, leased_until from tasks where id = ?", [task_id])
+    def _not_with_another(self, task: dict[str, Any], person_id: int, at: float) -> None:
         if task["leased_by"] not in (None, person_id) and task["leased_until"] > at:
-            raise TaskLeased(f"Task {task_id} is being ranked by somebody else.")
+            raise TaskLeased(f"Task {task['id']} is being ranked by somebody else.")
 
     def _repeated(
         self,
@@ -386,8 +377,13 @@ class Rankings(Tasks):
         return Ranking(stored["id"], task_id, person_id, stored["kind"], *found)
 
 
+def _plain(text: str) -> str:
+    """As a browser's text box gives it back: with line breaks of one kind."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
 def _as_kept(remarks: Remarks) -> Remarks:
     """What is read back of them."""
     marks = remarks.marks if any(mark != Mark() for mark in remarks.marks) else ()
-    better = remarks.better and replace(remarks.better, text=remarks.better.text.strip())
+    better = remarks.better and replace(remarks.better, text=_plain(remarks.better.text))
     return replace(remarks, marks=marks, better=better)

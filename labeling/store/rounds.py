@@ -180,7 +180,7 @@ class Rounds(Rankings):
 
     def trained_through(self) -> int:
         """The last ranking id any round has used, also the running one; 0 before the first."""
-        return self.value("select coalesce(max(trained_through), 0) from rounds")
+        return self.value("select trained_through from rounds order by id desc limit 1") or 0
 
     def new_rankings(self) -> int:
         """How many standing rankings no round has used: they count towards the next one."""
@@ -203,7 +203,8 @@ class Rounds(Rankings):
             return None
         summary = from_json(found.pop("summary")) or {}
         mine = self.value(
-            f"select count(*) from rankings where {COUNTED} and person_id = ? and id <= ?",
+            # +id: counted within the index, where the other one would read every ranking of theirs
+            f"select count(*) from rankings where {COUNTED} and person_id = ? and +id <= ?",
             [person_id, found.pop("trained_through")],
         )
         names = ("win_rate", "win_rate_low", "win_rate_high")

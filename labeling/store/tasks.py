@@ -207,33 +207,33 @@ class Tasks(File):
                 ids.append(found)
             marks = ", ".join("?" * len(ids))
             db.execute(f"update tasks set leased_until = ? where id in ({marks})", [at + lease_seconds, *ids])
-            return [self.task(task_id, person_id) for task_id in ids]
+            return self.tasks(ids, person_id)
 
     def _claim_another(self, person_id: int, at: float, lease_seconds: float) -> int | None:
-        """A single statement: between a select and an update somebody else would claim the same."""
-        return self.value(
-            """
-            update tasks set leased_by = :person, leased_until = :until, leased_at = :now
-            where id = (
-                select id from tasks
-                where state = 'open' and leased_by is not :person
-                  and (leased_by is null or leased_until <= :now)
-                  and (wanted = 1 or not exists (
-                    select 1 from rankings
-                    where task_id = tasks.id and person_id = :person and withdrawn_at is null
-                  ))
-                order by
-                    policy_version is (
-                        select policy_version from publications order by id desc limit 1
-                    ) desc,
-                    policy_version desc,
-                    id
-                limit 1
+        # Asked twice, each time in the order of the index: to sort by "is published" is to read all of them.
+        published = "policy_version = (select policy_version from publications order by id desc limit 1)"
+        for which in (published, "true"):
+            claimed = self.value(
+                f"""
+                update tasks set leased_by = :person, leased_until = :until, leased_at = :now
+                where id = (
+                    select id from tasks
+                    where state = 'open' and {which} and leased_by is not :person
+                      and (leased_until is null or leased_until <= :now)
+                      and (wanted = 1 or not exists (
+                        select 1 from rankings
+                        where task_id = tasks.id and person_id = :person
+                          and (withdrawn_at is null or withdrawn_for = 'good')
+                      ))
+                    order by policy_version desc, id limit 1
+                )
+                returning id
+                """,
+                {"person": person_id, "until": at + lease_seconds, "now": at},
             )
-            returning id
-            """,
-            {"person": person_id, "until": at + lease_seconds, "now": at},
-        )
+            if claimed is not None:
+                return claimed
+        return None
 
     def leave(self, person_id: int, seconds: float = LEAVING_SECONDS) -> None:
         """Give this person's tasks back, not at once: who only loads the page again wants the same."""
@@ -272,7 +272,8 @@ class Tasks(File):
             select count(*) from tasks
             where state = 'open' and policy_version = ? and (leased_by is null or leased_until <= ?)
               and (wanted = 1 or not exists (
-                select 1 from rankings where task_id = tasks.id and withdrawn_at is null
+                select 1 from rankings
+                where task_id = tasks.id and (withdrawn_at is null or withdrawn_for = 'good')
               ))
             """,
             [policy_version, now()],
@@ -287,7 +288,8 @@ class Tasks(File):
     def retire_tasks(self, *, before: int | None = None, other_than: int | None = None) -> int:
         """Close the open tasks of policies before this version, or of all others; return how many.
 
-        One that somebody is looking at stays: taking it away would lose the work they just put in.
+        One that somebody is looking at stays: taking it away would lose the work they just put in. So does
+        one that was brought back to be changed: what was said of it would be lost.
         """
         which = "policy_version < :before or policy_version <> :other_than"
         return self._retire(which, {"before": before, "other_than": other_than})
@@ -301,58 +303,66 @@ class Tasks(File):
                         select 1 from rankings where task_id = tasks.id and withdrawn_at is null
                     ) then 'ranked' else 'retired' end
                 where state = 'open' and ({which}) and (leased_until is null or leased_until <= :now)
+                  and not exists (
+                    select 1 from rankings where task_id = tasks.id and withdrawn_for = 'change'
+                  )
                 """,
                 {"now": now(), **values},
             ).rowcount
 
     def task(self, task_id: int, person_id: int | None = None) -> Task:
         """A task as `person_id` sees it: with the ranks they withdrew from it, if they did."""
-        found = self.row(
-            """
-            select tasks.id, prompts.text as prompt, tasks.policy_version
-            from tasks join prompts on prompts.id = tasks.prompt_id where tasks.id = ?
-            """,
-            [task_id],
-        )
-        if found is None:
-            raise TaskUnknown(f"There is no task {task_id}.")
-        responses = self.rows(
-            """
-            select responses.text from task_responses
-            join responses on responses.id = task_responses.response_id
-            where task_id = ? order by position
-            """,
-            [task_id],
-        )
-        return Task(
-            **found,
-            responses=[row["text"] for row in responses],
-            **self._withdrawn(task_id, person_id),
-        )
+        [task] = self.tasks([task_id], person_id)
+        return task
 
-    def _standing_task(self, task_id: int) -> dict[str, Any]:
-        """The row of an open task. Raises TaskUnknown, TaskClosed."""
+    def tasks(self, task_ids: list[int], person_id: int | None = None) -> list[Task]:
+        """Several in this order, by two queries: every reply has three. Raises TaskUnknown."""
+        marks = ", ".join("?" * len(task_ids))
+        shown = self.rows(
+            f"""
+            select tasks.id, prompts.text as prompt, tasks.policy_version, responses.text
+            from tasks join prompts on prompts.id = tasks.prompt_id
+            join task_responses on task_id = tasks.id join responses on responses.id = response_id
+            where tasks.id in ({marks}) order by position
+            """,
+            task_ids,
+        )
+        withdrawn = self.rows(  # +: found by the task, where SQLite would go through all this person's
+            f"""
+            select * from rankings
+            where task_id in ({marks}) and +person_id = ? and withdrawn_for = 'change' order by id
+            """,
+            [*task_ids, person_id],
+        )
+        newest = {ranking["task_id"]: ranking for ranking in withdrawn}
+        found = []
+        for task_id in task_ids:
+            rows = [row for row in shown if row["id"] == task_id]
+            if not rows:
+                raise TaskUnknown(f"There is no task {task_id}.")
+            texts = [row["text"] for row in rows]
+            before = self._previous(newest[task_id]) if task_id in newest else {}
+            found.append(Task(task_id, rows[0]["prompt"], texts, rows[0]["policy_version"], **before))
+        return found
+
+    def _task_row(self, task_id: int) -> dict[str, Any]:
+        """Raises TaskUnknown."""
         task = self.row(
             "select id, prompt_id, state, wanted, leased_by, leased_until from tasks where id = ?", [task_id]
         )
         if task is None:
             raise TaskUnknown(f"There is no task {task_id}.")
+        return task
+
+    def _standing_task(self, task_id: int) -> dict[str, Any]:
+        """The row of an open task. Raises TaskUnknown, TaskClosed."""
+        task = self._task_row(task_id)
         if task["state"] != "open":
             raise TaskClosed(f"Task {task_id} is already {task['state']}.")
         return task
 
-    def _withdrawn(self, task_id: int, person_id: int | None) -> dict[str, Any]:
-        """What this person had said of a task before they took it back, by the names that `Task` has."""
-        ranking = self.row(
-            """
-            select * from rankings
-            where task_id = ? and person_id = ? and withdrawn_at is not null
-            order by id desc limit 1
-            """,
-            [task_id, person_id],
-        )
-        if ranking is None:
-            return {}
+    def _previous(self, ranking: dict[str, Any]) -> dict[str, Any]:
+        """What a ranking said that its person took back, by the names that `Task` has."""
         order, remarks = self._said(ranking)
         if order is None:  # a skip
             return {"previous_remarks": remarks} if remarks != Remarks() else {}

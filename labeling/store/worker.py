@@ -126,9 +126,13 @@ class Worker(Rounds):
 
     def status(self) -> dict[str, Any]:
         """What `GET /api/status` and `python app.py status` say: indexed counts, for every page polls it."""
-        config = self.get_setting("config", {})  # the worker's settings, put there by `app.py`
+        return self.kept("status", self._status) | {"now": now()}
+
+    def _status(self) -> dict[str, Any]:
+        settings = self.settings()
+        config = settings.get("config", {})  # the worker's settings, put there by `app.py`
         per_round = config.get("rankings_per_round", 64)
-        model = self.get_setting("model") or config.get("model", "")  # what it loaded, or is loading
+        model = settings.get("model") or config.get("model", "")  # what it loaded, or is loading
         counts = self.ranking_counts_by_kind()
         published = self.published()
         worker = self.worker_status()
@@ -141,13 +145,12 @@ class Worker(Rounds):
             "rankings_per_round": per_round,
             "until_next_round": max(0, per_round - self.new_rankings()),
             "worker": {name: worker[name] for name in ("state", "detail", "error", "seen")},
-            "paused": bool(self.get_setting("paused")),
+            "paused": bool(settings.get("paused")),
             "last_round": {name: getattr(last, name) for name in ROUND_FACTS} if last else None,
             "model": model,
             "starter": model == "starter",
-            "base": bool(self.get_setting("base")),
-            "run": self.get_setting("run_id"),
+            "base": bool(settings.get("base")),
+            "run": settings.get("run_id"),
             "guidelines": self.value("select coalesce(max(version), 0) from guidelines"),
-            "form_changes": self.get_setting("form_changes", 0),
-            "now": now(),
+            "form_changes": settings.get("form_changes", 0),
         }
