@@ -37,12 +37,12 @@ PAGES = {"annotate": ("/annotate", "Annotate"), "lab": ("/lab", "Lab")}
 def header(active: str) -> str:
     """The top of a page: mark, name and the way to the other page. `active` is a key of PAGES."""
     links = "".join(
-        f'<a href="{path}"{" aria-current=page" if key == active else ""}>{label}</a>'
+        f'<a href="{path}" data-t="page.{key}"{" aria-current=page" if key == active else ""}>{label}</a>'
         for key, (path, label) in PAGES.items()
     )
     return (
         f'<a class="pod-brand" href="/annotate">{MARK}<span class="pod-name">Podium</span></a>'
-        f'<nav class="pod-nav" aria-label="Pages">{links}</nav>'
+        f'<nav class="pod-nav" aria-label="Pages" data-label="pages">{links}</nav>'
     )
 
 

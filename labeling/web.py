@@ -16,6 +16,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import RedirectResponse, Response
 
 from labeling import annotate, api, instructions_api, lab, lab_api, theme
+from labeling.compression import Compression
 from labeling.guard import Guard
 from labeling.reference import api_page
 from labeling.session import Visits
@@ -60,6 +61,7 @@ def create_app(store: Store, *, hosts: Collection[str] | None = None, port: int 
         if queue is not None:  # an empty one is false
             queue.sleep_when_free = SECONDS_BETWEEN_LOOKS
 
+    app.add_middleware(Compression)
     # The last added is the outermost. CORS with nobody allowed: without it Gradio would allow everybody.
     app.add_middleware(CORSMiddleware, allow_origins=[])
     app.add_middleware(Visits, store=store)

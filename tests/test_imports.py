@@ -21,6 +21,8 @@ LEVELS = {
     "labeling.form": 0,
     "labeling.options": 0,
     "labeling.render": 0,
+    "labeling.code_colours": 0,
+    "labeling.compression": 0,
     "labeling.estimates": 0,
     "labeling.guard": 0,
     "labeling.reference": 0,

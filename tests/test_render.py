@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 import pytest
 
 from labeling import theme
-from labeling.render import LONGEST_COLOURED_CODE, render
+from labeling.code_colours import LONGEST
+from labeling.render import render
 
 ALLOWED = {
     "a", "blockquote", "br", "code", "del", "div", "em", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre", "s",
@@ -45,11 +46,16 @@ def test_markdown_is_rendered():
         "<s>old</s>",
         "<code>code</code>",
         "<br>",
-        '<ol dir="auto">',
-        '<blockquote dir="auto">',
+        '<ol dir="ltr">',
+        '<blockquote dir="ltr">',
     ):
         assert part in html
-    assert '<h5 dir="auto">Title</h5>' in html  # under the page's own h1 to h3
+    assert '<h4 dir="ltr">Title</h4>' in html  # under the page's own h1 to h3
+
+
+def test_headings_leave_out_no_level():
+    html = render("## a\n\n#### b\n\n###### c\n\n# d\n\n# e")
+    assert [tag for tag, _ in Elements(html).found] == ["h4", "h5", "h6", "h4", "h4"]
 
 
 def test_tables_scroll_by_themselves():
@@ -61,7 +67,12 @@ def test_tables_scroll_by_themselves():
 def test_code_is_coloured_by_class_and_unknown_languages_are_plain():
     assert '<span class="k">def</span>' in render("```python\ndef f(): pass\n```")
     assert render("```nosuch\n<b>1</b>\n```") == '<pre dir="ltr"><code>&lt;b&gt;1&lt;/b&gt;\n</code></pre>\n'
-    assert "<span" not in render("```python\n" + "x = 1\n" * LONGEST_COLOURED_CODE + "```")
+    # for a page must not wait: languages with slow lexers, and long code, in one block or in many
+    assert "<span" not in render("```mcfunction\n" + "0" * 500 + "\n```")
+    assert "<span" not in render("````markdown\n```mcfunction\n" + "0" * 500 + "\n```\n````")
+    assert "<span" not in render("```python\n" + "x = 1\n" * LONGEST + "```")
+    many = render("```python\nx = 1\n```\n" * LONGEST)
+    assert 0 < many.count('<span class="mi">') <= LONGEST / len("x = 1\n")
 
 
 def test_mathematics_stays_as_it_was_written():
@@ -93,6 +104,75 @@ def test_links_leave_safely_or_not_at_all():
         assert "href" not in render(f"[x]({target})"), target
 
 
+@pytest.mark.parametrize(
+    ("markdown", "place"),
+    [
+        ("[docs](https://example.com/a)", "example.com"),
+        ("[https://bank.example](https://evil.test)", "evil.test"),
+        ("[bank.example](https://evil.test/bank.example)", "evil.test"),
+        ("[**bank.example** `/login`](https://evil.test:8443 'https://bank.example')", "evil.test:8443"),
+        ("[help@bank.example](mailto:thief@evil.test?subject=x)", "thief@evil.test"),
+        ("<https://\u0430pple.com>", "xn--pple-43d.com"),  # a Cyrillic a
+        ("[https://apple.com](https://\u0430pple.com)", "xn--pple-43d.com"),
+        ("<https://example.com/a?b>", None),
+        ("[example.com](https://example.com/a)", None),
+        ("[**http://Example.com/a**](HTTPS://EXAMPLE.com/b)", None),
+        ("<me@example.com>", None),
+    ],
+)
+def test_a_link_says_where_it_leads(markdown, place):
+    said = re.findall(r'</a> <span class="pod-host">\(([^<]*)\)</span>', render(markdown))
+    assert said == ([place] if place else [])
+
+
+@pytest.mark.parametrize(
+    "markdown",
+    [
+        "<https://bank.example@evil.test/>",
+        "[x](https://bank.example\\\\@evil.test)",
+        "[x](https://ev%69l.test)",
+        "[x](https:////evil.test)",
+        "[x](https:evil.test)",
+    ],
+)
+def test_a_link_whose_host_does_not_stand_there_plainly_is_none(markdown):
+    assert "href" not in render(markdown)
+
+
+def test_what_only_steers_is_shown_by_name():
+    assert Elements(render("a\u202eb &#x2067;c `\u202d`")).text.strip() == "a⟨U+202E⟩b ⟨U+2067⟩c ⟨U+202D⟩"
+    assert "⟨U+202E⟩" in render("```js\nx \u202e y\n```")
+    assert "⟨U+202E⟩" in render("[a](https://a.example 'b\u202ec')")
+    assert Elements(render("a\x00b\x1b[31m \x7f\x85")).text.strip() == "a\ufffdb⟨U+001B⟩[31m ⟨U+007F⟩⟨U+0085⟩"
+    assert "⟨U+E0041⟩" in render("x\U000e0041")
+    for honest in (
+        "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+        "می\u200cخواهم\u200f",
+    ):
+        assert Elements(render(honest)).text.strip() == honest
+
+
+@pytest.mark.parametrize(
+    ("markdown", "words"),
+    [
+        (">" * 200 + " the end", "the end"),
+        ("- " * 200 + "one\n\nthe end", "the end"),
+        ("[//]: # (the end)", "the end"),
+        ("[a]: https://a.example 'the end'", "the end"),
+    ],
+)
+def test_nothing_is_left_out(markdown, words):
+    assert words in Elements(render(markdown)).text
+
+
+def test_long_numbers_stand_inside_their_list():
+    for markdown in ("999999999. a", "2024. a\n2025. b", "998. a\n999. b\n1000. c", "1. a\n" * 1000):
+        assert "<ol" in render(markdown)
+        assert 'class="pod-long"' in render(markdown)
+    for markdown in ("1. a\n2. b", "99. a", "1. a\n    1. b\n" * 400):
+        assert "pod-long" not in render(markdown)
+
+
 def test_images_are_described_never_fetched():
     html = render("![a *fine* cat](https://example.com/cat.png) ![](https://example.com/x.png)")
     assert "example.com" not in html
@@ -100,9 +180,20 @@ def test_images_are_described_never_fetched():
     assert "[image: without a description]" in html
 
 
-@pytest.mark.parametrize("text", ["مرحبا", "shalom שלום", "hello", "- مرحبا"])
-def test_direction_is_left_to_the_text(text):
-    assert 'dir="auto"' in render(text)
+@pytest.mark.parametrize(
+    ("markdown", "directions"),
+    [
+        ("hello", ["ltr"]),
+        ("shalom שלום", ["ltr"]),
+        ("1. (2) **שלום** shalom", ["rtl"]),  # the list; what is in it follows
+        ("> - مرحبا\n\nhello\n\n# שלום\n\n12", ["rtl", "ltr", "rtl", "ltr"]),
+        ("| 1 | مرحبا |\n|---|---|\n| a | b |", ["rtl"]),
+        ("![](https://a.example) שלום", ["rtl"]),
+        ("```\nשלום\n```", ["ltr"]),  # code
+    ],
+)
+def test_an_outermost_block_is_written_as_its_first_letter_is(markdown, directions):
+    assert [a["dir"] for _, a in Elements(render(markdown)).found if "dir" in a] == directions
 
 
 ATTACKS = [

@@ -102,6 +102,11 @@ function renderWhenChanged(node, source, build) {
 function setHtml(node, html, text) {
   if (html) node.innerHTML = html;
   else node.textContent = text || "";
+  for (const box of node.querySelectorAll("pre, .pod-table")) { // may be wider than their column: the keyboard scrolls them too
+    box.tabIndex = 0;
+    box.setAttribute("role", "group");
+    box.setAttribute("aria-label", box.tagName === "PRE" ? "Code" : "Table");
+  }
 }
 
 const ICONS = {

@@ -64,7 +64,7 @@ function drawPanes() {
     let pane = panes.children[at];
     if (!pane) {
       pane = make("article", { class: "pane pod-card" }, make("header", null, make("h3"), make("p", { class: "pane-state" })),
-        make("div", { class: "pod-text", dir: "auto" }), make("p", { class: "pane-score" }));
+        make("div", { class: "pod-text" }), make("p", { class: "pane-score" }));
       panes.append(pane);
     }
     const key = JSON.stringify([sample, best]);

@@ -73,7 +73,7 @@ function detail(round) {
       parts.push(make("article", { class: "pair" },
         make("h3", { class: "pair-prompt", dir: "auto" }, prompt),
         make("div", { class: "pair-sides" }, pair.map((sample) => {
-          const text = make("div", { class: "pod-text", dir: "auto" });
+          const text = make("div", { class: "pod-text" });
           if (sample.state === "failed") text.append(sample.error || "It could not be answered.");
           else if (sample.text || sample.state === "done") setHtml(text, sample.html, sample.text);
           else text.append(make("span", { class: "pod-muted" }, "waiting for the worker …"));
