@@ -156,6 +156,7 @@ LINKS = {
 LENGTHS = {
     "100 kB, one word": _long("a"),
     "100 kB, one line": _long("word "),
+    "100 kB of paragraphs": _long("1\n\n"),
     "100 kB of brackets": _long("["),
     "100 kB of image openers": _long("!["),
     "100 kB of link openers": _long("[a]("),

@@ -11,7 +11,6 @@ function buildCard(response, index) {
     const twins = now.twins[index].filter((other) => other !== index);
     if (twins.length) card.append(make("p", "pr-same", t("response.same", { letter: listed(twins.map((i) => LETTERS[i])) })));
     const text = make("div", "pr-text pr-scroll pod-text");
-    text.dir = "auto";
     if (response.text.trim()) text.innerHTML = response.html;
     else text.append(make("p", "pod-muted", t("response.empty")));
     card.append(text, buildMarks(index));
@@ -90,7 +89,6 @@ function buildHistory(turns) {
         const turn = make("div", "pr-turn");
         turn.dataset.role = role;
         const text = make("div", "pod-text");
-        text.dir = "auto";
         text.innerHTML = html;
         turn.append(make("b", "pr-label", t("prompt." + role)), text);
         return turn;
