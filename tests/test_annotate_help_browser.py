@@ -93,9 +93,10 @@ def test_the_latest_can_be_changed_or_withdrawn_and_the_change_is_on_record(site
     expect(rows.nth(2)).to_contain_text("Skipped: cannot judge")
     # withdraw the second: asked twice, no single press does it
     withdraw = page.get_by_role("button", name="Withdraw the ranking of “Prompt number 1”")
-    withdraw.click()
+    withdraw.dblclick()
+    expect(page.locator(".pr-recent-words")).to_have_text("Withdraw for good?")
     assert len(site.stored(tasks[1])) == 1
-    withdraw.click()
+    page.get_by_role("button", name="Withdraw for good").click()
     expect(page.locator(".pr-recent-words")).to_contain_text("Withdrawn")
     expect(rows).to_have_count(2)
     assert site.stored(tasks[1]) == []

@@ -200,7 +200,7 @@ def test_by_touch_alone_on_a_phone(site, visit):
     page.get_by_role("button", name="Latest").tap()
     withdraw = page.get_by_role("button", name="Withdraw the ranking of “Prompt number 4”")
     withdraw.tap()
-    withdraw.tap()
+    page.get_by_role("button", name="Withdraw for good").tap()
     expect(page.locator(".pr-recent-words")).to_contain_text("Withdrawn")
     page.get_by_role("button", name="Close").tap()
     page.get_by_role("button", name="Guidelines").tap()

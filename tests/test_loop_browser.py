@@ -98,7 +98,8 @@ def test_a_person_ranks_and_the_page_shows_the_policy_they_made(app, chromium):
 
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
     page.goto(app + "/")  # as a stranger types it
-    expect(page.locator(".pr-card").first).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="Start ranking").click(timeout=60_000)  # the guidelines are read
+    expect(page.locator(".pr-card").first).to_be_visible()
     expect(page.locator("body")).to_contain_text("policy 0")
     for number in range(1, 5):
         rank(page, range(RANKINGS * (number - 1), RANKINGS * number))

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -33,6 +34,12 @@ def people(store):
     return [store.add_person(f"token {i}", f"person {i}", "program").id for i in range(20)]
 
 
+def run(coroutine):
+    """In a thread of its own: the browser tests' library keeps a loop running in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
+
+
 def together(store, writes, then=lambda result: result):
     """What becomes of writes that all arrive while another one is written."""
     writer, held = Writer(store), threading.Event()
@@ -46,7 +53,7 @@ def together(store, writes, then=lambda result: result):
         await first
         return await asyncio.gather(*rest, return_exceptions=True)
 
-    return asyncio.run(all_of_them())
+    return run(all_of_them())
 
 
 def ranking(store, person, task, nonce=None, ranks=(1, 2)):
@@ -154,7 +161,7 @@ def test_a_locked_file_is_said_to_each(store, people, monkeypatch):
         other.execute("rollback")
         return refused, await writer.run(ranking(store, people[0], 1))
 
-    refused, later = asyncio.run(all_of_them())
+    refused, later = run(all_of_them())
     assert all(isinstance(error, StoreError) and "locked" in str(error) for error in refused)
     assert (later.task_id, in_the_file(store)) == (1, ["1 1"])
     other.close()
@@ -175,7 +182,7 @@ def test_who_left_is_stored_and_the_others_are_answered(store, people):
         await first
         return await stayed
 
-    assert asyncio.run(all_of_them()).task_id == people[1]
+    assert run(all_of_them()).task_id == people[1]
     assert in_the_file(store) == ["1 1", "2 2"]
 
 
@@ -191,5 +198,5 @@ def test_an_answer_that_fails_is_its_own(store, people):
 def test_it_serves_one_loop_after_another(store, people):
     writer = Writer(store)
     for person in people[:3]:
-        assert asyncio.run(writer.run(ranking(store, person, person))).task_id == person
+        assert run(writer.run(ranking(store, person, person))).task_id == person
     assert len(in_the_file(store)) == 3

@@ -40,17 +40,18 @@ function recentRow(ranking) {
         }
     });
     const withdraw = recentButton("recent.withdraw", t("recent.withdraw.this", { prompt: short }));
-    let sureAt = 0;
+    let sure = false;
     withdraw.addEventListener("click", async () => {
-        const at = performance.now();
-        if (!sureAt) { // not with one press
-            sureAt = at;
+        if (!sure) { // not with one press
+            sure = true;
+            withdraw.setAttribute("aria-disabled", "true"); // nor with a double click, or a key that is held down
+            setTimeout(() => withdraw.removeAttribute("aria-disabled"), SURE_MS);
             withdraw.textContent = t("recent.sure");
             withdraw.setAttribute("aria-label", t("recent.sure") + ": " + short);
             $(".pr-recent-words").textContent = t("recent.sure") + "?";
             return;
         }
-        if (at - sureAt < SURE_MS) return; // nor with a double click, or a key that is held down
+        if (withdraw.hasAttribute("aria-disabled")) return;
         const reply = await call("POST", "/rankings/" + ranking.id + "/withdraw", {});
         $(".pr-recent-words").textContent = reply.status === 204 ? t("recent.withdrawn") : t("recent.failed", { reason: why(reply) });
         await fillRecent();
