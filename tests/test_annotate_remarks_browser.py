@@ -168,3 +168,19 @@ def test_what_was_written_after_undo_survives_a_reload(site, visit):
     page.reload()
     expect(page.get_by_role("textbox", name="Comment")).to_have_value("on second thought")
     assert badges(page) == ["2", "1"]
+
+
+def test_a_double_click_on_submit_is_one_click(site, visit):
+    from playwright.sync_api import expect
+
+    task = site.add_task(FOUR)
+    page = annotate(visit)
+    press(page, "b")
+    submit = page.get_by_role("button", name="Submit")
+    submit.dblclick()
+    expect(page.locator(".pr-left")).to_have_text("Enter again: B > the rest")
+    expect(submit).to_have_attribute("aria-disabled", "false")
+    assert site.stored(task) == []
+    submit.click()
+    saved(page)
+    assert len(site.stored(task)) == 1

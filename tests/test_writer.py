@@ -150,7 +150,7 @@ def test_a_full_disk_refuses_all_and_keeps_none(store, people):
 
 def test_a_locked_file_is_said_to_each(store, people, monkeypatch):
     monkeypatch.setattr("labeling.store.database.BUSY_SECONDS", 0.05)
-    other = sqlite3.connect(store.path, isolation_level=None)
+    other = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
     writer = Writer(store)
 
     async def all_of_them():

@@ -38,6 +38,7 @@ const now = {
     trouble: "", // why nothing comes from the server
     busy: false,
     under: null, // the version of the guidelines that this task is ranked under
+    resting: false, // after a click on Submit
     touched: false, // whether anything was said of the task here
     epoch: 0, // counts what the server was told: what was asked before that is out of date
     hiddenAt: performance.now(), // when the tab was last hidden
@@ -198,7 +199,7 @@ function drawBar() {
     const begun = left === size() ? t("hint.start") : joined([t("hint.left", { n: left }), none]);
     const hint = whole() ? t("hint.ready", { order: joined([order, none]) }) : begun;
     $(".pr-left").textContent = now.busy ? t("saving") : now.message || hint;
-    $(".pr-submit").setAttribute("aria-disabled", String(now.busy || !enough()));
+    $(".pr-submit").setAttribute("aria-disabled", String(now.busy || now.resting || !enough()));
     $(".pr-none").setAttribute("aria-pressed", String(noneAcceptable()));
     $(".pr-strength").hidden = !decided();
     root.querySelectorAll(".pr-strength button").forEach((button, i) => {

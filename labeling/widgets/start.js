@@ -39,7 +39,14 @@ const on = (selector, kind, act) => root.querySelectorAll(selector).forEach((nod
 const unless = (button, act) => () => { if ($(button).getAttribute("aria-disabled") !== "true") act(); };
 /** After a click the focus is back on the responses: Enter is to submit, and not to press the button again. */
 const clicked = (act) => (event) => { act(); if (event.detail && now.task) goTo(now.current, false); };
-on(".pr-submit", "click", (event) => { if (event.detail < 2) submit(); }); // says what is missing; twice is one click
+const REST_MS = 400; // a double click, or a double tap, is one: it neither confirms nor submits the next task
+on(".pr-submit", "click", () => {
+    if (now.resting) return;
+    submit(); // says what is missing
+    now.resting = true;
+    if (now.task) drawBar();
+    setTimeout(() => { now.resting = false; if (now.task) drawBar(); }, REST_MS);
+});
 on(".pr-skip", "click", unless(".pr-skip", askSkip));
 on(".pr-none", "click", clicked(toggleNone));
 root.querySelectorAll(".pr-strength button").forEach((button, i) => {
