@@ -129,6 +129,7 @@ def test_before_and_after(site, visit, scheme):
     from playwright.sync_api import expect
 
     page = visit("/lab/#before-after", color_scheme=scheme, reduced_motion="reduce")
+    expect(page.locator(".version input").first).to_be_checked()  # it knows which policies there are
     page.get_by_role("button", name="What is 7 plus 5?").click()
     expect(page.locator(".pane").first).to_be_visible()
     assert violations(page) == []

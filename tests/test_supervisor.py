@@ -74,7 +74,7 @@ def test_a_worker_that_is_killed_is_started_again(supervise, store):
     supervisor = supervise("waits")
     at_work(supervisor)
     first = supervisor.process.pid
-    assert store.worker_status()["pid"] == first
+    until(lambda: store.worker_status()["pid"] == first, 20)  # it may speak before its row is written
     os.kill(first, signal.SIGKILL)
     at_work(supervisor, times=2)
     second = supervisor.process.pid
