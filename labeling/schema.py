@@ -275,3 +275,96 @@ def m005_many_annotators(db: Database) -> None:
     for statement in statements.split(";\n"):
         if statement.strip():
             db.execute(statement)
+
+
+@migrations()
+def m006_other_sources(db: Database) -> None:
+    """What did not come from a ranking here: imports, demonstrations and preferences made elsewhere, rankings
+    by a judge model; and rounds of another method than PPO."""
+    statements = """
+    create table imports (                        -- one call of `python app.py import`
+        id integer primary key,
+        source text not null,                     -- file name or hub id
+        format text not null,
+        added text not null,                      -- JSON: how many prompts, demonstrations, preferences
+        refused text not null,                    -- JSON: why, and how many
+        created_at real not null
+    );
+    create table imported_rankings (              -- an order over responses that nobody ranked here
+        id integer primary key,
+        import_id integer not null references imports (id),
+        key text not null unique,                 -- hash of prompt, responses and ranks: known rows are known
+        prompt_id integer not null references prompts (id),
+        responses text not null,                  -- JSON: list of texts
+        ranks text not null,                      -- JSON: 1 is best, equal is a tie
+        strength integer not null default 0 check (strength between 0 and 3),  -- of two; 0: nothing said
+        annotator text not null default ''        -- as the source calls them
+    );
+    create table demonstrations_now (             -- responses to learn from, whoever wrote them
+        id integer primary key,
+        source text not null check (source in ('annotator', 'import', 'judge')),
+        ranking_id integer unique references rankings (id),  -- annotator: it ranks first, withdrawn with it
+        import_id integer references imports (id),
+        prompt_id integer not null references prompts (id),
+        started_from integer references responses (id),      -- null: from nothing
+        text text not null,
+        created_at real not null
+    );
+    insert into demonstrations_now (source, ranking_id, prompt_id, started_from, text, created_at)
+        select 'annotator', ranking_id, prompt_id, started_from, text, created_at from demonstrations;
+    drop table demonstrations;
+    alter table demonstrations_now rename to demonstrations;
+    create unique index demonstrations_once on demonstrations (prompt_id, text) where ranking_id is null;
+
+    create table constitutions (                  -- what a judge ranks by; a change is a new version
+        version integer primary key,
+        text text not null,                       -- Markdown
+        person_id integer references people (id),
+        created_at real not null
+    );
+    create table judges (                         -- which people are models that rank by a constitution
+        person_id integer primary key references people (id),
+        model text not null,
+        endpoint text not null default '',        -- '': in this process
+        created_at real not null
+    );
+    create table judgements (                     -- what is known of a judge's ranking beside the order
+        ranking_id integer primary key references rankings (id),
+        constitution integer not null,            -- version, 0: the delivered one
+        calls integer not null,                   -- requests it took, retries too
+        prompt_tokens integer not null,
+        response_tokens integer not null,
+        consistent real,                          -- share of pairs ordered alike after a swap; null: no swap
+        seconds real not null
+    );
+
+    alter table rounds add column method text not null default 'ppo'
+        check (method in ('ppo', 'dpo', 'both', 'sft'));
+    create table worker_now (                     -- one row: the worker's heartbeat
+        id integer primary key check (id = 1),
+        state text not null check (state in ('starting', 'generating', 'reward_model', 'ppo', 'dpo', 'sft',
+            'publishing', 'idle', 'paused', 'failed')),
+        detail text not null default '',          -- one sentence for people
+        error text,                               -- one sentence; kept until the worker does something well
+        pid integer,
+        seen real not null
+    );
+    insert into worker_now select * from worker;
+    drop table worker;
+    alter table worker_now rename to worker;
+    create table commands_now (                   -- what people ask of the worker
+        id integer primary key,
+        name text not null check (name in ('train', 'pause', 'resume', 'stop', 'publish', 'sft')),
+        argument text,                            -- JSON; publish: {"policy_version": 2}
+        person_id integer references people (id),
+        created_at real not null,
+        done_at real,
+        outcome text                              -- one sentence
+    );
+    insert into commands_now select * from commands;
+    drop table commands;
+    alter table commands_now rename to commands;
+    """
+    for statement in statements.split(";\n"):
+        if statement.strip():
+            db.execute(statement)

@@ -84,6 +84,40 @@ def test_an_older_schema_is_brought_up_to_date_with_its_rows(run_dir, monkeypatc
         assert store.value("select count(*) from people where note is null") == 1
 
 
+def test_rows_of_tables_that_are_made_anew_are_kept(run_dir, monkeypatch):
+    """Migration 6 makes demonstrations, worker and commands anew: a file of the release before keeps all."""
+    earlier = Migrations("podium")
+    earlier._migrations = schema.migrations._migrations[:5]
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "migrations", earlier)
+        migrate(run_dir)
+    with sqlite3.connect(run_dir / FILE_NAME) as old:
+        old.executescript("""
+            insert into people values (1, 'hash', 'anna', 'human', 1, 0);
+            insert into prompts values (1, 'What is tea?', 'starter', 'train', 1, 1);
+            insert into policies values (0, null, null, 'path', 'starter', null, 1);
+            insert into responses values (1, 1, 0, 'A drink.', 2, 1, '{}', 1);
+            insert into tasks (id, prompt_id, policy_version, created_at) values (1, 1, 0, 1);
+            insert into rankings (id, nonce, task_id, person_id, kind, created_at)
+                values (7, 'n', 1, 1, 'ranked', 1);
+            insert into demonstrations values (7, 1, 1, 'A hot drink.', 2);
+            insert into worker values (1, 'idle', 'waiting', null, 12, 3);
+            insert into commands values (4, 'publish', '{"policy_version": 0}', 1, 1, 2, 'done');
+            insert into rounds (id, state, trained_from, trained_through, rankings, parent_version, config,
+                                started_at) values (1, 'stopped', 0, 7, 1, 0, '{}', 1);
+        """)
+    migrate(run_dir)
+    with open_store(run_dir) as store:
+        assert store.demonstrations() == [
+            {"prompt": "What is tea?", "text": "A hot drink.", "split": "train", "source": "annotator"}
+            | {"person_id": 1, "ranking_id": 7}
+        ]
+        assert store.value("select started_from from demonstrations") == 1
+        assert store.worker_status()["detail"] == "waiting"
+        assert [c["outcome"] for c in store.commands()] == ["done"]
+        assert store.rounds()[0].method == "ppo"
+
+
 def test_a_migration_that_fails_leaves_the_old_schema_whole(run_dir, monkeypatch):
     migrate(run_dir)
     with monkeypatch.context() as patch:

@@ -124,6 +124,7 @@ class Rankings(Tasks):
         origin = None if better.started_from is None else responses[better.started_from]["response_id"]
         self.insert(
             "demonstrations",
+            source="annotator",
             ranking_id=ranking_id,
             prompt_id=prompt_id,
             started_from=origin,
@@ -254,13 +255,16 @@ class Rankings(Tasks):
         return found
 
     def demonstrations(self) -> list[dict[str, Any]]:
-        """Standing better responses, oldest first: `prompt`, `text`, `person_id`, `ranking_id`, `split`."""
+        """What there is to learn by imitation, oldest first: `prompt`, `text`, `split`, `source` (annotator,
+        import or judge), and of an annotator's better response, while its ranking stands, `person_id` and
+        `ranking_id`, else None."""
         return self.rows(
             """
-            select prompts.text as prompt, demonstrations.text, person_id, ranking_id, split
-            from demonstrations join rankings on rankings.id = ranking_id
-            join prompts on prompts.id = demonstrations.prompt_id
-            where withdrawn_at is null order by ranking_id
+            select prompts.text as prompt, demonstrations.text, split, demonstrations.source, person_id,
+                   ranking_id
+            from demonstrations join prompts on prompts.id = demonstrations.prompt_id
+            left join rankings on rankings.id = ranking_id
+            where withdrawn_at is null order by demonstrations.id
             """
         )
 

@@ -13,6 +13,7 @@ from labeling.store.database import StoreError, from_json, now, to_json
 from labeling.store.rankings import COUNTED, Rankings
 
 OUTCOMES = ("published", "rejected", "failed", "stopped")
+METHODS = ("ppo", "dpo", "both", "sft")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Round:
     summary: dict[str, Any] | None
     started_at: float
     ended_at: float | None
+    method: str  # ppo, dpo, both (the better of the two), or sft, which uses no rankings
     policy_version: int | None  # what it made
 
 
@@ -101,11 +103,13 @@ class Rounds(Rankings):
 
     # rounds
 
-    def begin_round(self, config: dict[str, Any]) -> Round:
-        """Start a round over all standing rankings, or start the one that was killed again.
+    def begin_round(self, config: dict[str, Any], method: str = "ppo") -> Round:
+        """Start a round over all standing rankings (sft: over none), or start the one that was killed again.
 
-        A repeated round keeps its id, its rankings and its parent; its settings are the new attempt's.
+        A repeated round keeps its id, method, rankings and parent; its settings are the new attempt's.
         """
+        if method not in METHODS:
+            raise StoreError(f"A round's method is {', '.join(METHODS)}, not {method!r}.")
         with self.write() as db:
             running = self.running_round()
             if running is not None:
@@ -115,15 +119,17 @@ class Rounds(Rankings):
             parent = self.published()
             if parent is None:
                 raise StoreError("There is no policy to train yet.")
-            through = self.last_ranking_id()
+            through = self.trained_through() if method == "sft" else self.last_ranking_id()
+            used = f"select count(*) from rankings where {COUNTED} and id <= ?"
             round_id = self.insert(
                 "rounds",
                 state="running",
                 trained_from=self.trained_through(),
                 trained_through=through,
-                rankings=self.value(f"select count(*) from rankings where {COUNTED} and id <= ?", [through]),
+                rankings=0 if method == "sft" else self.value(used, [through]),
                 parent_version=parent.version,
                 config=to_json(config),
+                method=method,
                 started_at=now(),
             )
             return self.round(round_id)

@@ -5,10 +5,10 @@ from typing import Any
 from labeling.store.database import KEEP, StoreError, from_json, now, to_json
 from labeling.store.rounds import Rounds
 
-COMMANDS = ("train", "pause", "resume", "stop", "publish")
+COMMANDS = ("train", "pause", "resume", "stop", "publish", "sft")
 ROUND_FACTS = (
     "id", "state", "reason", "rankings", "parent_version", "policy_version", "attempts", "started_at",
-    "ended_at", "summary",
+    "ended_at", "method", "summary",
 )  # fmt: skip
 
 

@@ -107,3 +107,15 @@ def test_curves_of_a_repeated_round_are_the_newest_attempts(store):
     [point] = store.metrics(point["id"])
     assert (point["attempt"], point["value"]) == (2, 3.0)
     assert store.metrics(point["id"]) == []
+
+
+def test_an_sft_round_leaves_the_rankings_to_the_next(store, anna):
+    add_task(store)
+    rank(store, anna, "0")
+    round_ = store.begin_round({}, "sft")
+    assert (round_.method, round_.rankings, round_.trained_through) == ("sft", 0, 0)
+    store.end_round(round_.id, "rejected", "worse", None)
+    assert store.new_rankings() == 1
+    assert store.begin_round({}).rankings == 1
+    with pytest.raises(StoreError, match="'grpo'"):
+        store.begin_round({}, "grpo")
