@@ -23,6 +23,7 @@ from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, StrictBool, StrictInt, StringConstraints
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
 from data.conversation import as_messages, as_transcript
@@ -175,15 +176,17 @@ def router(store: Store) -> APIRouter:
 
     Asking = Annotated[Person, Depends(asking)]
 
-    async def turn(
-        request: Request, act: Callable[[Person], tuple[list[Task], dict[str, Any]]]
-    ) -> dict[str, Any]:
+    async def turn(request: Request, act: Callable[[Person], tuple[list[Task], dict[str, Any]]]) -> Response:
         # What somebody does, and then what their page shows: `act` returns tasks, and what else to answer.
         def write() -> tuple[Person, list[Task], dict[str, Any]]:
             person = asking(request)
             return person, *act(person)
 
-        return await writer.run(write, lambda written: task_reply(store, *written))
+        def reply(written: tuple[Person, list[Task], dict[str, Any]]) -> Response:
+            # FastAPI would look through all of it once more, in the loop's thread.
+            return Response(to_json(task_reply(store, *written)), media_type="application/json")
+
+        return await writer.run(write, reply)
 
     def claimed(person: Person, ahead: int) -> list[Task]:
         # What was sent is stored, and a 503 would deny it; they ask again.
@@ -201,15 +204,13 @@ def router(store: Store) -> APIRouter:
     # ranking
 
     @api.get("/task", summary="A task to rank")
-    async def get_task(
-        request: Request, ahead: Annotated[int, Query(ge=0, le=MOST_AHEAD)] = 0
-    ) -> dict[str, Any]:
+    async def get_task(request: Request, ahead: Annotated[int, Query(ge=0, le=MOST_AHEAD)] = 0) -> Response:
         """The task this person holds, or the next one; null while the worker is still writing responses.
         `next` holds up to `ahead` tasks to follow it: leased too, so a page can show them at once."""
         return await turn(request, lambda person: (store.claim_tasks(person.id, ahead), {}))
 
     @api.post("/rankings", summary="Rank or skip a task")
-    async def post_ranking(body: RankingBody, request: Request) -> dict[str, Any]:
+    async def post_ranking(body: RankingBody, request: Request) -> Response:
         """Store the ranking and answer with the next task. When this has answered, it is on the disk."""
 
         def rank(person: Person) -> tuple[list[Task], dict[str, Any]]:
@@ -232,7 +233,7 @@ def router(store: Store) -> APIRouter:
     @api.post("/undo", summary="Take the last ranking or skip back")
     async def post_undo(
         request: Request, body: Annotated[UndoBody, Body(default_factory=UndoBody)]
-    ) -> dict[str, Any]:
+    ) -> Response:
         """Answers with the reopened task and the ranks it had. `last_ranking_id` is the next to take back."""
 
         def undo(person: Person) -> tuple[list[Task], dict[str, Any]]:

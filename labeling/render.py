@@ -216,20 +216,23 @@ def _html(text: str) -> str:
     return html if html.strip() else _as_written(text) if text.strip() else ""
 
 
+# Made once: to make one takes 70 us, to clean a paragraph with it 8.
+_CLEANER = nh3.Cleaner(
+    tags=_TAGS,
+    attributes=_ATTRIBUTES,
+    allowed_classes=_CLASSES,
+    tag_attribute_values=_DIRECTIONS,
+    attribute_filter=_keep_attribute,
+    set_tag_attribute_values=_FIXED,
+    url_schemes={"https", "mailto"},
+    link_rel="noopener nofollow",
+    strip_comments=True,
+)
+
+
 @lru_cache(maxsize=2048)
 def render(text: str) -> str:
     """`text` as safe HTML. The same text is asked for by every annotator who sees it: cached."""
-    clean = nh3.clean(
-        _html(_NO_CHARACTER.sub("\ufffd", text)),
-        tags=_TAGS,
-        attributes=_ATTRIBUTES,
-        allowed_classes=_CLASSES,
-        tag_attribute_values=_DIRECTIONS,
-        attribute_filter=_keep_attribute,
-        set_tag_attribute_values=_FIXED,
-        url_schemes={"https", "mailto"},
-        link_rel="noopener nofollow",
-        strip_comments=True,
-    )
+    clean = _CLEANER.clean(_html(_NO_CHARACTER.sub("\ufffd", text)))
     # Last, for entities make such characters too (`&#x202e;`); plain signs are safe wherever they stand.
     return _STEERING.sub(_by_name, clean)
