@@ -70,6 +70,16 @@ def test_annotate_with_four(site, visit, scheme):
     assert violations(page) == []
 
 
+def test_annotate_from_right_to_left(site, visit, scheme):
+    site.add_task([MARKDOWN, *FOUR[:3]], MARKDOWN)
+    page = annotate(visit, color_scheme=scheme, reduced_motion="reduce", locale="ar-EG")
+    assert page.locator(".pr").get_attribute("dir") == "rtl"
+    press(page, "1 Enter 2 2 n f")
+    assert violations(page) == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert violations(page) == []
+
+
 def test_annotate_with_two(site, visit, scheme):
     site.add_task(FOUR[:2])
     page = annotate(visit, color_scheme=scheme, reduced_motion="reduce")
