@@ -27,7 +27,9 @@ class WorkerConfig:
     model: str = setting("starter", "SFT model the loop starts from: 'starter', a local folder, or a hub id.")
     base_model: str = setting("", "Model before SFT, shown in before/after; empty: the starter's, else none.")
     prompts: str = setting("", "Text file, one prompt a line; empty: the starter's prompts.")
-    tuning: str = setting("auto", "full, lora, or auto (full below 50M parameters).")
+    tuning: str = setting(
+        "auto", "full, lora, qlora (base in 4 bits; CUDA), or auto (full below 50M parameters)."
+    )
     lora_rank: int = setting(16, "Rank of the LoRA adapters.")
     device: str = setting("auto", "auto (CUDA, else MPS, else CPU), cuda, mps or cpu.")
     precision: str = setting(
@@ -73,7 +75,7 @@ class WorkerConfig:
             (self.ppo_episodes >= 8, "ppo-episodes", "at least 8"),
             (self.kl_coef >= 0, "kl-coef", "0 or more"),
             (self.kl_limit > 0, "kl-limit", "above 0"),
-            (self.tuning in ("full", "lora", "auto"), "tuning", "full, lora or auto"),
+            (self.tuning in ("full", "lora", "qlora", "auto"), "tuning", "full, lora, qlora or auto"),
             (self.precision in ("bf16", "float32", "auto"), "precision", "bf16, float32 or auto"),
             (self.lora_rank >= 1, "lora-rank", "at least 1"),
             (self.threads >= 0, "threads", "0 or more"),

@@ -10,9 +10,11 @@ from functools import partial
 
 import torch
 from peft import PeftModel
-from peft.tuners.lora.layer import Linear
+from peft.tuners.lora.layer import Linear, LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from rlhf import four_bit
 
 
 class _Product(torch.autograd.Function):
@@ -36,26 +38,51 @@ class _Product(torch.autograd.Function):
         return of_x, None, None, of_low.T @ x, (gradient.T @ low).mul_(ctx.scale), None
 
 
-def _forward(layer: Linear, x: Tensor, *arguments, **options) -> Tensor:
+class _FourBitProduct(torch.autograd.Function):
+    """The same over a base in 4 bits: what they stand for is not kept, but made again on the way back."""
+
+    @staticmethod
+    def forward(ctx, x, base, bias, down, up, scale):
+        low = x @ down.T
+        ctx.save_for_backward(x, low, down, up)
+        ctx.base, ctx.scale = base, scale
+        return F.linear(x, four_bit.weight_of(base, x.dtype), bias).addmm_(low, up.T, alpha=scale)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, low, down, up = ctx.saved_tensors
+        of_low = (gradient @ up).mul_(ctx.scale)
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            of_x = (gradient @ four_bit.weight_of(ctx.base, x.dtype)).addmm_(of_low, down)
+        return of_x, None, None, of_low.T @ x, (gradient.T @ low).mul_(ctx.scale), None
+
+
+def _forward(layer: LoraLayer, x: Tensor, *arguments, **options) -> Tensor:
     names = [name for name in layer.active_adapters if name in layer.lora_A]
     plain = not (arguments or options or layer.disable_adapters or layer.merged) and len(names) == 1
     if not plain:
         return type(layer).forward(layer, x, *arguments, **options)
     base, (name,) = layer.base_layer, names
-    parts = [base.weight, base.bias, layer.lora_A[name].weight, layer.lora_B[name].weight]
+    parts = [base.bias, layer.lora_A[name].weight, layer.lora_B[name].weight]
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-    weight, bias, down, up = (None if p is None else p.to(dtype) for p in parts)
+    bias, down, up = (None if p is None else p.to(dtype) for p in parts)
     with torch.autocast(device, enabled=False):
-        flat = x.to(dtype).flatten(0, -2)
-        return _Product.apply(flat, weight, bias, down, up, layer.scaling[name]).unflatten(0, x.shape[:-1])
+        flat, rest = x.to(dtype).flatten(0, -2), (bias, down, up, layer.scaling[name])
+        if four_bit.is_quantised(base):
+            found = _FourBitProduct.apply(flat, base, *rest)
+        else:
+            found = _Product.apply(flat, base.weight.to(dtype), *rest)
+        return found.unflatten(0, x.shape[:-1])
 
 
 def is_plain(layer: nn.Module) -> bool:
     """Whether it is a LoRA layer that computes just that."""
     return (
-        type(layer) is Linear
-        and type(layer.base_layer) is nn.Linear
+        isinstance(layer, LoraLayer)
+        and (type(layer) is Linear or type(layer).__name__ == "Linear4bit")
+        and (type(layer.base_layer) is nn.Linear or four_bit.is_quantised(layer.base_layer))
         and not layer.lora_variant  # DoRA and the like
         and all(isinstance(dropout, nn.Identity) for dropout in layer.lora_dropout.values())
         and all(up.bias is None for up in layer.lora_B.values())

@@ -28,7 +28,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from rlhf import bf16_layers
+from rlhf import bf16_layers, four_bit
 from rlhf.batching import Padded, by_length, in_powers_of_two, pack, pack_evenly, plant, trees_of
 from rlhf.config import STARTER, ModelError
 from rlhf.decoding import continues
@@ -77,13 +77,21 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(model)
 
 
-def load_causal_lm(model: str, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
-    """Causal LM in eval mode, frozen. Raises ModelError."""
+def load_causal_lm(
+    model: str, device: torch.device, dtype: torch.dtype, in_four_bits: bool = False
+) -> PreTrainedModel:
+    """Causal LM in eval mode, frozen; its linear layers in 4 bits on demand. Raises ModelError."""
+    place = torch.cuda.current_device() if device.type == "cuda" and device.index is None else device
+    options = {"quantization_config": four_bit.settings(dtype), "device_map": {"": place}}
     with _one_sentence(model):
-        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, **(options if in_four_bits else {}))
     # else a PAD that is EOS too would keep EOS from learning what it means to have read it
     loaded.get_input_embeddings().padding_idx = None
-    return loaded.to(device).eval().requires_grad_(False)
+    if in_four_bits:
+        four_bit.quicken(loaded)
+    else:
+        loaded.to(device)
+    return loaded.eval().requires_grad_(False)
 
 
 def count_parameters(model: str) -> int:
@@ -153,7 +161,7 @@ def closing_eos_of(tokenizer: PreTrainedTokenizerBase, eos_ids: set[int]) -> int
 
 
 class Family:
-    """What the two families share. `kind` is 'full' or 'lora'."""
+    """What the two families share. `kind` is 'full', 'lora' or 'qlora'."""
 
     kind: str
 
@@ -247,7 +255,7 @@ class Family:
         """A rate for this model: wider ones want smaller steps (Adam's rate goes with 1 / width: Yang 2022,
         "Tensor Programs V", section 2.1), adapters about three times those of full tuning.
         """
-        return at_width_256 * 256 / self.hidden_size * (3 if self.kind == "lora" else 1)
+        return at_width_256 * 256 / self.hidden_size * (1 if self.kind == "full" else 3)
 
     def state(self, role: str) -> dict[str, Tensor]:
         """A copy of the role's weights, apart from the live ones."""
@@ -314,12 +322,11 @@ class FullFamily(Family):
 
 
 class LoraFamily(Family):
-    """One frozen base; a LoRA adapter per role; the reference is the base with adapters off."""
-
-    kind = "lora"
+    """One frozen base, with QLoRA in 4 bits; a LoRA adapter per role; the reference is the base without."""
 
     def __init__(self, reference, tokenizer, device, rank: int, bf16: bool = False):
         super().__init__(reference, tokenizer, device, bf16)
+        self.kind = "qlora" if four_bit.in_four_bits(reference) else "lora"
         config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
         self._peft = PeftModel(reference, config, adapter_name=ROLES[0])
         for role in ROLES[1:]:
@@ -457,6 +464,8 @@ def load_family(
     products. Raises ModelError with one sentence.
     """
     where = pick_device(device)
+    if tuning == "qlora" and (refused := four_bit.refusal(where)):
+        raise ModelError(refused)
     path = resolve(model)
     tokenizer = load_tokenizer(path)
     with _one_sentence(path):
@@ -466,7 +475,7 @@ def load_family(
         tuning = "full" if count_parameters(path) < FULL_BELOW else "lora"
     if tuning == "full":
         return FullFamily(load_causal_lm(path, where, torch.float32), tokenizer, where, bf16)
-    base = load_causal_lm(path, where, frozen_dtype(where, bf16))
+    base = load_causal_lm(path, where, frozen_dtype(where, bf16), in_four_bits=tuning == "qlora")
     if where.type == "cuda":
         lay_together(base)
     return LoraFamily(base, tokenizer, where, lora_rank, bf16)

@@ -285,7 +285,7 @@ class Learner:
 
 
 def _logit_scale(family: Family, config: PPOConfig) -> LogitScale | None:
-    if config.logit_scale_learning_rate == 0 or family.kind == "lora":  # whose last norm is frozen
+    if config.logit_scale_learning_rate == 0 or family.kind != "full":  # whose last norm is frozen
         return None
     with family.use("reference") as model:
         reference = logit_gains(model)

@@ -7,16 +7,19 @@ at its full length. Nothing is assumed to be right: `decoding.steps` tries it be
 With one adapter on a CPU, its weights are added to the base's, a copy for each batch of prompts. Else (rows
 with adapters of their own; a GPU, where the base is bf16 and a small adapter would be rounded away in the
 sum) what adapters add is a product of its own: all their A stand below each other in one matrix, each row
-keeps what its own adapter reads, and all their B stand side by side in another.
+keeps what its own adapter reads, and all their B stand side by side in another. So it is too where the base
+lies in memory in 4 bits, whose products cannot be joined.
 """
 
 from collections.abc import Sequence
 
 import torch
+from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from rlhf.four_bit import in_four_bits, is_quantised, product
 from rlhf.lora_product import is_plain, merged
 from rlhf.model_steps import ModelSteps
 from rlhf.voices import BASE, Voices
@@ -44,7 +47,7 @@ def may_be_quick(model: PreTrainedModel) -> bool:
         and model.config.hidden_act == "silu"
         and type(model.lm_head) is nn.Linear
         and all(
-            type(part) is nn.Linear or is_plain(part)
+            type(part) is nn.Linear or is_quantised(part) or is_plain(part)
             for layer in model.model.layers
             for block in (layer.self_attn, layer.mlp)
             for name, part in block.named_children()
@@ -79,7 +82,7 @@ class QuickSteps:
         self.cos, self.sin = (table[0] for table in tables)
         self.embed, self.norm = trunk.embed_tokens, trunk.norm
         self.voices = _Rows(voices, device) if voices else None
-        apart = device.type == "cuda" or voices is not None
+        apart = device.type == "cuda" or voices is not None or in_four_bits(model)
         self.layers = [_Layer(layer, self.dtype, apart, self.voices) for layer in trunk.layers]
         self.head = Joined([model.lm_head], self.dtype, apart, self.voices)
 
@@ -188,13 +191,16 @@ class Joined:
 
     def __init__(self, layers: Sequence[nn.Module], dtype: torch.dtype, apart: bool, rows: _Rows | None):
         self.down = self.up = self.rows = None
-        parts = [(_base(layer).weight, _base(layer).bias) if apart else merged(layer) for layer in layers]
-        weights, biases = zip(*parts, strict=True)
-        self.weight = in_one([w.detach().to(dtype) for w in weights])
-        self.bias = None if biases[0] is None else torch.cat([b.detach().to(dtype) for b in biases])
+        self.dtype = dtype
+        self.quantised = [base for base in map(_base, layers) if is_quantised(base)]
+        if not self.quantised:
+            parts = [(_base(layer).weight, _base(layer).bias) if apart else merged(layer) for layer in layers]
+            weights, biases = zip(*parts, strict=True)
+            self.weight = in_one([w.detach().to(dtype) for w in weights])
+            self.bias = None if biases[0] is None else torch.cat([b.detach().to(dtype) for b in biases])
         names = rows.names if rows else [name for layer in layers for name in _on(layer)]
         names = list(dict.fromkeys(names))
-        if apart and names and any(type(layer) is not nn.Linear for layer in layers):
+        if apart and names and any(isinstance(layer, LoraLayer) for layer in layers):
             self._stack(layers, names, dtype)
             self.rows = rows
 
@@ -208,8 +214,11 @@ class Joined:
         self.width = len(self.down) // len(names)
 
     def __call__(self, x: Tensor) -> Tensor:
-        x = x.to(self.weight.dtype)
-        found = F.linear(x, self.weight, self.bias)
+        x = x.to(self.dtype)
+        if self.quantised:
+            found = torch.cat([product(base, x) for base in self.quantised], -1)
+        else:
+            found = F.linear(x, self.weight, self.bias)
         if self.down is None:
             return found
         low = F.linear(x, self.down)
@@ -218,13 +227,13 @@ class Joined:
         return torch.addmm(found, low, self.up)
 
 
-def _base(layer: nn.Module) -> nn.Linear:
-    return layer if type(layer) is nn.Linear else layer.base_layer
+def _base(layer: nn.Module) -> nn.Module:
+    return layer.base_layer if isinstance(layer, LoraLayer) else layer
 
 
 def _on(layer: nn.Module) -> list[str]:
     """The adapters that are on."""
-    if type(layer) is nn.Linear or layer.disable_adapters:
+    if not isinstance(layer, LoraLayer) or layer.disable_adapters:
         return []
     return [name for name in layer.active_adapters if name in layer.lora_A]
 

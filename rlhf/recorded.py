@@ -60,7 +60,7 @@ class Passes:
         self.family, self.role, self.read, self.parameters = family, role, read, list(parameters)
         self.graphs: dict[tuple, _Graph | None] = {}
         self.busy = False  # a pass waits for its gradient, with what it needs for it
-        self.full = False  # there was no memory for another graph
+        self.full = False  # there was no memory for another graph, or no way to one
         if family.records:
             self.pool = torch.cuda.graph_pool_handle()
             self.start = torch.zeros((), device=family.device, requires_grad=True)  # what gradients end at
@@ -107,7 +107,7 @@ class Passes:
             return self.read(look(model, batch), heeded)
 
     def _record(self, shape: tuple, even: Padded, given: list[Tensor]) -> "_Graph | None":
-        """None when there is no room for it: then nothing more is recorded."""
+        """None when there is no room for it, or it cannot be: then nothing more is recorded."""
         kept = [t.clone() for t in given]
         torch.cuda.empty_cache()  # a graph's memory is its own: what passes before it have left is not used
         forward, backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
@@ -118,7 +118,11 @@ class Passes:
             back = [torch.zeros_like(t) for t in found]
             with _captured(backward, self.pool):
                 torch.autograd.backward(found, back)
-        except torch.OutOfMemoryError:  # graphs keep memory of their own; passes as ever may do with less
+        except RuntimeError as error:
+            # Out of memory: graphs keep some of their own, and passes as ever may do with less. Or a layer
+            # does what cannot be recorded, such as a look at a number, and will do so the next time too.
+            if not isinstance(error, torch.OutOfMemoryError):
+                print(f"passes are not recorded: {str(error).splitlines()[0]}", flush=True)
             self.full = True
             return None
         finally:

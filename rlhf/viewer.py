@@ -199,7 +199,8 @@ class Viewer:
             raise ModelError("This run has no base model beside the SFT model; give one with --base-model.")
         if self._base_parts is None:
             device = self.family.device
-            model = load_causal_lm(self.base, device, frozen_dtype(device, self.family.bf16))
+            dtype, tuning = frozen_dtype(device, self.family.bf16), self.family.kind
+            model = load_causal_lm(self.base, device, dtype, in_four_bits=tuning == "qlora")
             self._base_parts = load_tokenizer(self.base), model
             give_back()  # what reading it has used
         return self._base_parts

@@ -142,7 +142,7 @@ class Worker:
         tuning, rank = self.store.get_setting("tuning"), self.store.get_setting("lora_rank")
         for made_with, now, option in (
             (tuning, self.family.kind, "tuning"),
-            (rank if tuning == "lora" else None, self.config.lora_rank, "lora-rank"),
+            (rank if tuning != "full" else None, self.config.lora_rank, "lora-rank"),
         ):
             if made_with not in (None, now):
                 raise ModelError(

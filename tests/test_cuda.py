@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 from data.preferences import RankedResponses
 from data.scorers import load_scorer
 from data.starter.prompts import heldout_prompts, train_prompts
-from labeling.store import open_store
+from rlhf import four_bit
 from rlhf.config import WorkerConfig
 from rlhf.decoding import steps
 from rlhf.drafts import draw_drafts
@@ -24,10 +25,17 @@ from rlhf.ppo_training import PPOTraining
 from rlhf.recorded import MOST, Passes, recording
 from rlhf.reward_model import RewardModel
 from rlhf.reward_training import RewardModelConfig, train_reward_model
-from rlhf.worker import Worker
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU here")
-KINDS = [("full", "float32"), ("full", "bf16"), ("lora", "float32"), ("lora", "bf16")]
+QLORA = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+KINDS = [
+    ("full", "float32"),
+    ("full", "bf16"),
+    ("lora", "float32"),
+    ("lora", "bf16"),
+    pytest.param("qlora", "float32", marks=QLORA),
+    pytest.param("qlora", "bf16", marks=QLORA),
+]
 SAMPLING = SamplingConfig(max_new_tokens=32)
 
 
@@ -61,7 +69,7 @@ def test_a_recorded_graph_says_what_the_model_says(tuning, precision):
     prompts = prompts_of(family, 80)
     ids, mask = padded(prompts, "cuda")
     plans = [["policy"] * 80, ["reference"] * 80]
-    if tuning == "lora":
+    if tuning != "full":
         plans.append([("policy", "reference", "published")[row % 3] for row in range(80)])
     for roles in plans:
         with family.speaking(roles) as (model, voices):
@@ -226,9 +234,38 @@ def test_ppo_trains_and_goes_on_where_it_was_put_aside(tuning, precision):
         assert following.metrics[name] == pytest.approx(seen[4].metrics[name], rel=0.1, abs=0.1)
 
 
-@pytest.mark.parametrize("tuning", ["full", "lora"])
+@QLORA
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_base_in_four_bits_says_what_plain_layers_of_the_same_weights_say(precision):
+    """And takes less memory; two products of the same numbers differ by rounding only."""
+    family = family_on("cuda", "qlora", precision)
+    plain = family_on("cuda", "lora", precision)
+    assert (family.kind, plain.kind) == ("qlora", "lora")
+    with family.use("reference") as model, plain.use("reference") as other:
+        layers = {n: m for n, m in model.named_modules() if four_bit.is_quantised(m)}
+        assert len(layers) == 4 * 7
+        kept = sum(layer.weight.nbytes for layer in layers.values())
+        assert kept * 8 == sum(layer.in_features * layer.out_features * 4 for layer in layers.values())
+        for name, layer in layers.items():
+            own = other.get_submodule(name).weight
+            own.copy_(four_bit.weight_of(layer, own.dtype))
+    for role in ("policy", "published", "reward"):
+        plain.set_state(role, family.state(role))
+    prompts = prompts_of(family, 24)
+    samples = sample_from(family, "policy", prompts, SAMPLING, torch.Generator("cuda").manual_seed(0))
+    responses = [s.tokens for s in samples]
+    for role in ("reference", "policy"):
+        found, wanted = (token_logprobs_at((1.0,), f, role, prompts, responses)[0] for f in (family, plain))
+        assert (found - wanted).abs().mean() < (1e-4 if precision == "float32" else 2e-2), role
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora", pytest.param("qlora", marks=QLORA)])
 def test_the_loop_goes_round(tuning, tmp_path):
     """Rankings by a program, a round, and the next tasks, as the worker does it."""
+    pytest.importorskip("sqlite_utils")
+    from labeling.store import open_store
+    from rlhf.worker import Worker
+
     config = WorkerConfig(device="cuda", tuning=tuning, ppo_updates=6, max_new_tokens=48)
     scorer, draw = load_scorer("helpful"), random.Random(0)
     with open_store(tmp_path / "run", create=True, migrate=True) as store:

@@ -41,6 +41,7 @@ LEVELS = {
     "rlhf.model_steps": 0,
     "rlhf.quick_steps": 0,
     "rlhf.voices": 0,
+    "rlhf.four_bit": 0,
     "rlhf.lora_product": 0,
     "rlhf.generate": 1,
     "rlhf.likelihood": 1,
