@@ -14,6 +14,7 @@ from rlhf.batching import Padded, pad, plant
 from rlhf.config import ModelError
 
 LOGITS = 128  # in even batches, how many are computed is a multiple of this
+AT_ONCE = 2**25  # logits made float32 at once: of a vocabulary of 150,000 a batch has ten times as many
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,12 @@ class Pass:
 
     def logprobs(self, temperature: float) -> Tensor:
         """Log-probabilities of the response tokens (N, R); 0 behind the end."""
-        mask = self.batch.mask
-        found = f.logprobs_of(self.logits, _picked(self.batch.tokens, self.batch), temperature)
+        mask, tokens = self.batch.mask, _picked(self.batch.tokens, self.batch)
+        rows = len(tokens) or 1
+        if not torch.is_grad_enabled():  # else all are kept for the way back in any case
+            rows = min(rows, AT_ONCE // self.logits.shape[1] + 1)
+        parts = zip(self.logits.split(rows), tokens.split(rows), strict=True)
+        found = torch.cat([f.logprobs_of(*part, temperature) for part in parts])
         if self.batch.flat is None:
             return torch.zeros_like(mask, dtype=found.dtype).masked_scatter(mask, found)
         place = (mask.flatten().cumsum(0) - 1).clamp(min=0)  # in a graph no shape may depend on the mask

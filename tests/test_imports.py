@@ -35,6 +35,7 @@ LEVELS = {
     "rlhf.models": 0,
     "rlhf.bf16_layers": 0,
     "rlhf.memory": 0,
+    "rlhf.needs": 0,
     "labeling.store": 1,
     "rlhf.decoding": 0,
     "rlhf.graph_steps": 0,
