@@ -145,6 +145,8 @@ def measure(ask: dict) -> dict:
         "stop": update.stop,
         "steps": len(losses),
         "kind": family.kind,
+        "graphs": sum(graph is not None for graph in training.learner.passes.graphs.values()),
+        "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
         "tokens_per_second": sum(len(s.tokens) for s in drawn) / seconds["sampling"],
     }
 
