@@ -49,6 +49,9 @@ def as_messages(prompt: str) -> list[Message]:
 def as_transcript(prompt: str) -> str:
     """A prompt for people, and for models without a chat template: who said what, a paragraph each."""
     messages = as_messages(prompt)
-    if len(messages) == 1:
-        return prompt
+    return prompt if len(messages) == 1 else transcript_of(messages)
+
+
+def transcript_of(messages: Sequence[Message]) -> str:
+    """Who said what, a paragraph each."""
     return "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in messages)

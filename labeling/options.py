@@ -9,7 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -48,10 +48,16 @@ def _options(kind: type) -> list[inspect.Parameter]:
             f.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=f.default,
-            annotation=Annotated[hints[f.name], typer.Option(help=f.metadata["help"])],
+            annotation=Annotated[hints[f.name], typer.Option(*_spellings(f), help=f.metadata["help"])],
         )
         for f in fields(kind)
     ]
+
+
+def _spellings(f: Field) -> list[str]:
+    """Of an option that has more than one; none: typer makes it."""
+    also = f.metadata.get("also")
+    return [f"--{f.name.replace('_', '-')}", f"--{also}"] if also else []
 
 
 @contextmanager

@@ -65,6 +65,9 @@ def evaluate_versions(
         device=device or config.get("device", "auto"),
         lora_rank=store.get_setting("lora_rank", 16),
         precision=config.get("precision", "auto"),
+        lora_targets=store.get_setting("lora_targets", ""),
+        system_prompt=config.get("system_prompt", ""),
+        trust_remote_code=config.get("trust_remote_code", False),
     )
     for role, version in (("published", before), ("policy", after)):
         if version:

@@ -15,9 +15,12 @@ class ModelError(Exception):
     """A model cannot be had; the message is one sentence for people."""
 
 
-def setting(default, help: str):
-    """A dataclass field with its help text (shown by `--help` and by README's table)."""
-    return field(default=default, metadata={"help": help})
+def setting(default, help: str, also: str = ""):
+    """A dataclass field with its help text (shown by `--help` and by README's table).
+
+    also: another spelling of the option, without its dashes.
+    """
+    return field(default=default, metadata={"help": help, "also": also})
 
 
 @dataclass(frozen=True)
@@ -25,16 +28,27 @@ class WorkerConfig:
     """What `python app.py` passes on to `python -m rlhf.worker`."""
 
     model: str = setting("starter", "SFT model the loop starts from: 'starter', a local folder, or a hub id.")
+    revision: str = setting("", "Branch, tag or commit of a hub model; empty: its main one.")
+    trust_remote_code: bool = setting(
+        False, "Run code that comes with the model: it can do all that you can."
+    )
+    system_prompt: str = setting("", "System message before each prompt; empty: what the template says.")
     base_model: str = setting("", "Model before SFT, shown in before/after; empty: the starter's, else none.")
     prompts: str = setting("", "Text file, one prompt a line; empty: the starter's prompts.")
     tuning: str = setting(
-        "auto", "full, lora, qlora (base in 4 bits; CUDA), or auto (full below 50M parameters)."
+        "auto",
+        "full, lora, qlora (base in 4 bits; CUDA), or auto (full below 50M parameters, else what fits).",
     )
-    lora_rank: int = setting(16, "Rank of the LoRA adapters.")
+    lora_rank: int = setting(16, "Rank of the LoRA adapters; what they add is scaled by 2 whatever it is.")
+    lora_targets: str = setting(
+        "", "Names of the layers that have adapters, by commas; empty: all linear ones but the LM head."
+    )
+    memory_check: bool = setting(True, "Refuse a model that memory will not do for, by an estimate.")
     device: str = setting("auto", "auto (CUDA, else MPS, else CPU), cuda, mps or cpu.")
     precision: str = setting(
         "auto",
         "Of matrix products: bf16, float32, or auto (bf16 on CUDA, and on AMX, but for tiny models).",
+        also="dtype",
     )
     threads: int = setting(
         0, "CPU threads for torch; 0: OMP_NUM_THREADS if set, else all cores but one, at least two."
@@ -76,7 +90,16 @@ class WorkerConfig:
             (self.kl_coef >= 0, "kl-coef", "0 or more"),
             (self.kl_limit > 0, "kl-limit", "above 0"),
             (self.tuning in ("full", "lora", "qlora", "auto"), "tuning", "full, lora, qlora or auto"),
-            (self.precision in ("bf16", "float32", "auto"), "precision", "bf16, float32 or auto"),
+            (
+                self.precision in ("bf16", "float32", "auto"),
+                "precision",
+                "bf16, float32 or auto (float16 has too short a range to train in)",
+            ),
+            (
+                not (self.revision and self.model == "starter"),
+                "revision",
+                "none with the starter, only with a model of the hub",
+            ),
             (self.lora_rank >= 1, "lora-rank", "at least 1"),
             (self.threads >= 0, "threads", "0 or more"),
         ]
@@ -84,6 +107,11 @@ class WorkerConfig:
             if not fine:
                 value = getattr(self, name.replace("-", "_"))
                 raise ValueError(f"--{name} is {value}; wanted: {wanted}.")
+
+    @property
+    def source(self) -> str:
+        """The model and its revision in one, as loaders take them."""
+        return f"{self.model}@{self.revision}" if self.revision else self.model
 
     @classmethod
     def from_dict(cls, values: dict) -> "WorkerConfig":

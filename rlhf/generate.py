@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from data.conversation import as_messages, as_transcript
+from data.conversation import as_messages, transcript_of
+from rlhf.chat import encode_chat, encode_plain, with_system
 from rlhf.config import setting
 from rlhf.decoding import steps
 from rlhf.models import Family
@@ -43,14 +44,15 @@ class Sample:
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     """Token ids of a prompt as the model expects it: its chat template, or the text and a line break.
 
-    Messages before the prompt go with it; without a template as a transcript that the assistant goes on with.
+    Messages before the prompt, and the run's system prompt, go with it; without a template as a transcript
+    that the assistant goes on with.
     """
-    messages = as_messages(prompt)
+    messages = with_system(tokenizer, as_messages(prompt))
     if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
-    begun = "\n" if len(messages) == 1 else "\n\nAssistant:"
-    return tokenizer(as_transcript(prompt) + begun)["input_ids"]
+        return encode_chat(tokenizer, messages)
+    if len(messages) == 1:
+        return encode_plain(tokenizer, prompt + "\n")
+    return encode_plain(tokenizer, transcript_of(messages) + "\n\nAssistant:")
 
 
 def longest_prompt(model: PreTrainedModel, config: SamplingConfig) -> int | None:

@@ -1,4 +1,4 @@
-"""Tokenizer, base model, and the roles made from it: reference, published, policy, reward, viewer.
+"""The roles made from one model: reference, published, policy, reward, viewer.
 
 Two families share one interface. `LoraFamily` keeps one frozen base and one adapter per role (the
 reference is the base with adapters off). `FullFamily` keeps a copy per role: for a model as small as the
@@ -20,27 +20,34 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_mode
 from peft.tuners.lora.layer import LoraLayer
 from peft.utils.save_and_load import load_peft_weights
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf import bf16_layers, four_bit
 from rlhf.batching import Padded, by_length, in_powers_of_two, pack, pack_evenly, plant, trees_of
-from rlhf.config import STARTER, ModelError
+from rlhf.chat import check_vocabulary, closing_eos_of, eos_ids_of, pad_id_of, set_system_prompt
+from rlhf.config import ModelError
 from rlhf.decoding import continues
+from rlhf.loading import (
+    frozen_dtype,
+    load_causal_lm,
+    load_config,
+    load_tokenizer,
+    one_sentence,
+    pick_bf16,
+    pick_device,
+    resolve,
+)
 from rlhf.lora_product import quicken
+from rlhf.lora_targets import targets_of
 from rlhf.model_steps import ModelSteps
+from rlhf.needs import Sizes, Work, free_memory, gigabytes, needs, sizes_of
 from rlhf.passes import alike, reads_trees, window_of
 from rlhf.pooled import PooledHead
 from rlhf.quick_steps import lay_together, of_known_build
+from rlhf.refusals import ANOTHER_COPY
 from rlhf.voices import BASE, Voices
 
 FULL_BELOW = 50_000_000  # parameters; `--tuning auto` trains smaller models in full
-WIDE = 128  # from this width on a CPU's bf16 pays
 LONGEST_TREE = 1024  # tokens of a row that several responses share: attention's cost goes with their square
 # Tokens of a row that trees share on a CPU: forward and backward of 64 responses of 17 tokens (mean) behind
 # prompts of 28 through a Llama of 5.9M parameters took 617 ms in float32 and 476 in bf16 in rows sorted by
@@ -49,115 +56,6 @@ ROW = 128
 EAGER_TREE = 256  # the same where attention keeps all of them for the backward pass
 ROLES = ("policy", "published", "viewer", "reward")  # beside the reference
 TRAINED = ("policy", "reward")
-
-
-def pick_device(name: str) -> torch.device:
-    """'auto' is CUDA when there, else MPS, else CPU. Raises ModelError for a device that is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(name.split(":")[0], False):
-        raise ModelError(f"--device {name} is not there on this machine; use --device auto.")
-    return torch.device(name)
-
-
-def resolve(model: str, stage: str = "sft") -> str:
-    """'starter' is the embedded model; anything else is a local folder or a hub id. Raises ModelError."""
-    if model == "starter":
-        return str(STARTER / stage)
-    path = Path(model).expanduser()
-    if (path.is_absolute() or model.startswith(".")) and not path.is_dir():
-        raise ModelError(f"Model folder '{model}' does not exist; give --model another one, or a hub id.")
-    return str(path) if path.is_dir() else model
-
-
-def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
-    """Tokenizer of a folder or hub id. Raises ModelError."""
-    with _one_sentence(model):
-        return AutoTokenizer.from_pretrained(model)
-
-
-def load_causal_lm(
-    model: str, device: torch.device, dtype: torch.dtype, in_four_bits: bool = False
-) -> PreTrainedModel:
-    """Causal LM in eval mode, frozen; its linear layers in 4 bits on demand. Raises ModelError."""
-    place = torch.cuda.current_device() if device.type == "cuda" and device.index is None else device
-    options = {"quantization_config": four_bit.settings(dtype), "device_map": {"": place}}
-    with _one_sentence(model):
-        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, **(options if in_four_bits else {}))
-    # else a PAD that is EOS too would keep EOS from learning what it means to have read it
-    loaded.get_input_embeddings().padding_idx = None
-    if in_four_bits:
-        four_bit.quicken(loaded)
-    else:
-        loaded.to(device)
-    return loaded.eval().requires_grad_(False)
-
-
-def count_parameters(model: str) -> int:
-    """Of a folder or hub id, without loading its weights. Raises ModelError."""
-    with _one_sentence(model), torch.device("meta"):
-        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model)).num_parameters()
-
-
-def pick_bf16(precision: str, device: torch.device, width: int) -> bool:
-    """Whether matrix products are taken in bf16. 'auto': where the hardware has units for it, and it pays.
-
-    On a CPU that is AMX. There each new shape costs milliseconds, and products of a tiny model are not what
-    takes its time: three rounds of the starter, 160 wide, took 45.4 s with it and 50.3 without (two cores).
-    Win rates after them, seeds 20 to 23: .852, .848, .834, .833 with it, .857, .845, .831, .840 without.
-    """
-    if precision != "auto":
-        return precision == "bf16"
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)  # torch 2.11 has none
-    amx = device.type == "cpu" and capabilities().get("amx_bf16", False)
-    return device.type == "cuda" or (amx and width >= WIDE)
-
-
-def frozen_dtype(device: torch.device, bf16: bool = True) -> torch.dtype:
-    """Of weights that are never trained: no float32 copy is needed where all products are in bf16."""
-    return torch.bfloat16 if bf16 and device.type == "cuda" else torch.float32
-
-
-ANOTHER_MODEL = "give --model a folder made by save_pretrained, a hub id, or leave it out for the starter"
-ANOTHER_COPY = "restore it from a copy, or use another --run-dir"
-
-
-@contextmanager
-def _one_sentence(model: str, way_out: str = ANOTHER_MODEL) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # whatever a broken folder makes a loader raise, people get one sentence
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"Model '{model}' could not be loaded ({first[:200]}); {way_out}.") from error
-
-
-def pad_id_of(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id to pad with; EOS will do without a PAD: what counts is decided by lengths, never by ids."""
-    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
-
-
-def eos_ids_of(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> set[int]:
-    """Every token that ends a response: chat models often list more than the tokenizer's own EOS."""
-    listed = model.generation_config.eos_token_id if model.generation_config else None
-    ids = listed if isinstance(listed, list) else [listed]
-    return {i for i in [tokenizer.eos_token_id, *ids] if i is not None}
-
-
-def closing_eos_of(tokenizer: PreTrainedTokenizerBase, eos_ids: set[int]) -> int:
-    """The EOS a response is closed with when only its text is known: the one that the policy writes too.
-
-    The chat template shows it, behind a response: for some models it is another than the tokenizer's own.
-    """
-    if tokenizer.chat_template:
-        messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Podium"}]
-        text = tokenizer.apply_chat_template(messages, tokenize=False)
-        behind = tokenizer(text.rpartition("Podium")[2], add_special_tokens=False)["input_ids"]
-        shown = [token for token in behind if token in eos_ids]
-        if shown:
-            return shown[0]
-    own = tokenizer.eos_token_id
-    return own if own is not None else min(eos_ids)
 
 
 class Family:
@@ -192,7 +90,9 @@ class Family:
             if not (exact and reads_trees(reference)):
                 self.longest_tree = 0
         self.records = device.type == "cuda" and self.longest_tree > 0 and of_known_build(reference)
-        self.pad_id = pad_id_of(tokenizer)
+        rows = reference.get_input_embeddings().weight.shape[0]
+        check_vocabulary(tokenizer, rows)
+        self.pad_id = pad_id_of(tokenizer, rows)
         self.eos_ids = eos_ids_of(tokenizer, reference)
         if not self.eos_ids:
             raise ModelError("The model's tokenizer names no EOS token, so no response could ever end.")
@@ -316,7 +216,7 @@ class FullFamily(Family):
 
     def load(self, role: str, folder: Path) -> None:
         """Read what `save` wrote. Raises ModelError."""
-        with _one_sentence(str(folder), ANOTHER_COPY):
+        with one_sentence(str(folder), ANOTHER_COPY):
             saved = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
             self._model(role).load_state_dict(saved.state_dict())
 
@@ -324,10 +224,13 @@ class FullFamily(Family):
 class LoraFamily(Family):
     """One frozen base, with QLoRA in 4 bits; a LoRA adapter per role; the reference is the base without."""
 
-    def __init__(self, reference, tokenizer, device, rank: int, bf16: bool = False):
+    def __init__(self, reference, tokenizer, device, rank: int, bf16: bool = False, targets=()):
+        """targets: full names of the layers that adapters are on; none: `targets_of`."""
         super().__init__(reference, tokenizer, device, bf16)
         self.kind = "qlora" if four_bit.in_four_bits(reference) else "lora"
-        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+        targets = list(targets or targets_of(reference))
+        # What an adapter adds is scaled by alpha / rank: 2, whatever the rank.
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets, task_type="CAUSAL_LM")
         self._peft = PeftModel(reference, config, adapter_name=ROLES[0])
         for role in ROLES[1:]:
             self._peft.add_adapter(role, config)
@@ -448,7 +351,7 @@ class LoraFamily(Family):
 
     def load(self, role: str, folder: Path) -> None:
         """Read what `save` wrote. Raises ModelError."""
-        with _one_sentence(str(folder), ANOTHER_COPY):
+        with one_sentence(str(folder), ANOTHER_COPY):
             self.set_state(role, load_peft_weights(str(folder), device=str(self.device)))
 
 
@@ -459,23 +362,63 @@ def load_family(
     device: str = "auto",
     lora_rank: int = 16,
     precision: str = "float32",
+    lora_targets: str = "",
+    system_prompt: str = "",
+    trust_remote_code: bool = False,
+    work: Work | None = None,
 ) -> Family:
     """Load a model and make its family. Weights under training are float32, whatever the precision of
     products. Raises ModelError with one sentence.
+
+    model: 'starter', a folder, a hub id, `owner/name@revision`. lora_targets: names of layers, by commas; '':
+    `targets_of`. work: what memory must do for, as far as it is known beforehand (`needs`); None: it is not
+    asked whether it will.
     """
     where = pick_device(device)
-    if tuning == "qlora" and (refused := four_bit.refusal(where)):
-        raise ModelError(refused)
     path = resolve(model)
-    tokenizer = load_tokenizer(path)
-    with _one_sentence(path):
-        width = AutoConfig.from_pretrained(path).get_text_config().hidden_size
-    bf16 = pick_bf16(precision, where, width)
-    if tuning == "auto":
-        tuning = "full" if count_parameters(path) < FULL_BELOW else "lora"
+    config = load_config(path, trust_remote_code)
+    bf16 = pick_bf16(precision, where, config.get_text_config().hidden_size)
+    with one_sentence(path):
+        sizes = sizes_of(config, lora_rank, lora_targets.split(",") if lora_targets else ())
+    tuning = pick_tuning(model, sizes, tuning, where, bf16, work)
+    tokenizer = load_tokenizer(path, trust_remote_code)
+    set_system_prompt(tokenizer, system_prompt)
+    dtype = torch.float32 if tuning == "full" else frozen_dtype(where, bf16)
+    base = load_causal_lm(path, where, dtype, tuning == "qlora", trust_remote_code)
     if tuning == "full":
-        return FullFamily(load_causal_lm(path, where, torch.float32), tokenizer, where, bf16)
-    base = load_causal_lm(path, where, frozen_dtype(where, bf16), in_four_bits=tuning == "qlora")
+        return FullFamily(base, tokenizer, where, bf16)
     if where.type == "cuda":
         lay_together(base)
-    return LoraFamily(base, tokenizer, where, lora_rank, bf16)
+    return LoraFamily(base, tokenizer, where, lora_rank, bf16, targets_of(base, lora_targets))
+
+
+def pick_tuning(
+    model: str, sizes: Sizes, tuning: str, device: torch.device, bf16: bool, work: Work | None
+) -> str:
+    """'full', 'lora' or 'qlora'; 'auto' is the first of them that fits, in full for small models only.
+
+    Raises ModelError where none does, or what is asked for cannot be had.
+    """
+    if tuning == "qlora" and (refused := four_bit.refusal(device)):
+        raise ModelError(refused)
+    free = free_memory(device) if work else None
+
+    def takes(kind: str) -> float:
+        parts = needs(sizes, kind, device.type, bf16, work)
+        return sum(size for name, size in parts.items() if name != "process")  # which is there already
+
+    def fits(kind: str) -> bool:
+        return free is None or takes(kind) <= free
+
+    possible = ["full", "lora", *(["qlora"] if four_bit.refusal(device) is None else [])]
+    if tuning == "auto":
+        small = sizes.parameters < FULL_BELOW
+        tuning = next((kind for kind in possible[0 if small else 1 :] if fits(kind)), possible[-1])
+    if fits(tuning):
+        return tuning
+    others = [kind for kind in possible[possible.index(tuning) + 1 :] if fits(kind)]
+    way_out = f"try --tuning {others[0]}" if others else "try a smaller model, or a lower --ppo-episodes"
+    raise ModelError(
+        f"Model '{model}' with --tuning {tuning} needs about {gigabytes(takes(tuning))} and "
+        f"{gigabytes(free)} are free on {device.type}; {way_out} (--no-memory-check tries it all the same)."
+    )

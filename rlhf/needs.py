@@ -17,6 +17,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PretrainedConfig
 from transformers.pytorch_utils import Conv1D
 
+from rlhf.lora_targets import linear_layers
+
 ROLES = 4  # beside the reference: published, policy, reward, and one for the before/after page
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight: 4 bits, the scale of 64, the scale of 256 scales
 PROCESS = {"cpu": 450e6}  # bytes of Python and its libraries, where these are the device's memory
@@ -58,19 +60,20 @@ def sizes_of(config: PretrainedConfig, rank: int, targets: Sequence[str] = ()) -
         model = AutoModelForCausalLM.from_config(config)
     text = config.get_text_config()
     head = model.get_output_embeddings()
-    linear = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head]
-    adapted = [m for n, m in linear if not targets or n.rpartition(".")[2] in targets]
+    linear = [m for m in model.modules() if isinstance(m, nn.Linear | Conv1D) and m is not head]
+    wanted = {name.strip() for name in targets}
+    adapted = [m for n, m in linear_layers(model) if not wanted or n.rpartition(".")[2] in wanted]
     heads = text.num_attention_heads
     size = getattr(text, "head_dim", None) or text.hidden_size // heads
     groups = getattr(text, "num_key_value_heads", None) or heads
     return Sizes(
         parameters=sum(p.numel() for p in model.parameters()),
-        linear=sum(m.weight.numel() for _, m in linear),
-        largest=max((m.weight.numel() for _, m in linear), default=0),
+        linear=sum(m.weight.numel() for m in linear),
+        largest=max((m.weight.numel() for m in linear), default=0),
         adapter=sum(rank * sum(m.weight.shape) for m in adapted),
         vocabulary=text.vocab_size,
         hidden=text.hidden_size,
-        kept=sum(m.weight.shape[1 if isinstance(m, Conv1D) else 0] for _, m in linear),
+        kept=sum(m.weight.shape[1 if isinstance(m, Conv1D) else 0] for m in linear),
         layers=text.num_hidden_layers,
         cache=2 * text.num_hidden_layers * groups * size,
     )

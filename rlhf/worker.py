@@ -35,6 +35,7 @@ from rlhf.generate import SamplingConfig
 from rlhf.kept_round import KeptRound, forget
 from rlhf.memory import give_back
 from rlhf.models import ModelError, load_family, resolve
+from rlhf.needs import Work
 from rlhf.ppo import PPOConfig
 from rlhf.prompts import load_prompts, prompt_limit
 from rlhf.reward_model import RewardModel
@@ -100,26 +101,31 @@ class Worker:
         """Load models and prompts. Raises ModelError, ValueError or StoreError with one sentence."""
         config, store = self.config, self.store
         made_with = store.get_setting("model")
-        if made_with not in (None, config.model):
+        if made_with not in (None, config.source):
             raise ModelError(
-                f"Run directory {self.run_dir} was made with --model {made_with}, not {config.model}; "
+                f"Run directory {self.run_dir} was made with --model {made_with}, not {config.source}; "
                 "use another --run-dir for another model."
             )
         torch.manual_seed(config.seed)
         self.family = load_family(
-            config.model,
-            tuning=config.tuning,
+            config.source,
+            tuning=self._tuning(),
             device=config.device,
             lora_rank=config.lora_rank,
             precision=config.precision,
+            lora_targets=config.lora_targets,
+            system_prompt=config.system_prompt,
+            trust_remote_code=config.trust_remote_code,
+            work=self._work() if config.memory_check else None,
         )
         self._check_tuning()
         limit = prompt_limit(self.family, config, self.sampling)
         prompts = load_prompts(self.family, config, limit)
-        store.add_reference(resolve(config.model), config.model)
-        store.put_setting("model", config.model)
+        store.add_reference(resolve(config.source), config.source)
+        store.put_setting("model", config.source)
         store.put_setting("tuning", self.family.kind)
         store.put_setting("lora_rank", config.lora_rank)
+        store.put_setting("lora_targets", config.lora_targets)
         store.put_setting("base", self._base_model())
         checkpoint.clean(self.run_dir, [p.version for p in store.policies()])
         store.use_prompts(prompts, config.prompts or "starter")
@@ -137,12 +143,25 @@ class Worker:
         self._load_scores()
         give_back()  # what reading the models has used
 
+    def _tuning(self) -> str:
+        """What 'auto' was when the run was made; how much memory is free now must not change that."""
+        made_with = self.store.get_setting("tuning")
+        return made_with if made_with and self.config.tuning == "auto" else self.config.tuning
+
+    def _work(self) -> Work:
+        """What memory must do for."""
+        config = self.config
+        return Work(episodes=config.ppo_episodes, response=config.max_new_tokens)
+
     def _check_tuning(self) -> None:
         """Adapters of another kind or size could not be loaded."""
-        tuning, rank = self.store.get_setting("tuning"), self.store.get_setting("lora_rank")
+        tuning, rank, targets = (
+            self.store.get_setting(name) for name in ("tuning", "lora_rank", "lora_targets")
+        )
         for made_with, now, option in (
             (tuning, self.family.kind, "tuning"),
             (rank if tuning != "full" else None, self.config.lora_rank, "lora-rank"),
+            (targets if tuning != "full" else None, self.config.lora_targets, "lora-targets"),
         ):
             if made_with not in (None, now):
                 raise ModelError(
@@ -423,7 +442,7 @@ class Worker:
 
         folder = checkpoint.write_policy(self.run_dir, version, write)
         path = str(folder.relative_to(self.run_dir))
-        policy = NewPolicy(version, path, self.config.model, outcome.summary)
+        policy = NewPolicy(version, path, self.config.source, outcome.summary)
         with self.store.write():  # all or nothing: a kill in between would leave the round without samples
             self._end(round_, "published", outcome.reason, outcome.summary, policy)
             if tasks:

@@ -26,7 +26,8 @@ from transformers import (
 from rlhf import models
 from rlhf.batching import EVEN, pad, plant
 from rlhf.likelihood import logprobs_and_pools, token_logprobs
-from rlhf.models import ModelError, closing_eos_of, count_parameters, load_family, pick_bf16
+from rlhf.loading import count_parameters
+from rlhf.models import ModelError, closing_eos_of, load_family, pick_bf16
 from rlhf.passes import look, reads_trees
 from rlhf.reward_model import RewardModel
 from rlhf.value_function import ValueFunction
