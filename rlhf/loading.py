@@ -84,7 +84,7 @@ def count_parameters(model: str) -> int:
     """Of a folder or hub id, without loading its weights. Raises ModelError."""
     config = load_config(model)
     with one_sentence(model), torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config).num_parameters()
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
 
 
 def _asked(model: str, trust_remote_code: bool) -> dict[str, Any]:

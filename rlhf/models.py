@@ -40,7 +40,7 @@ from rlhf.loading import (
 from rlhf.lora_product import quicken
 from rlhf.lora_targets import targets_of
 from rlhf.model_steps import ModelSteps
-from rlhf.needs import Sizes, Work, free_memory, gigabytes, needs, sizes_of
+from rlhf.needs import Sizes, Work, free_memory, gigabytes, needs, sizes_of, token_budgets
 from rlhf.passes import alike, reads_trees, window_of
 from rlhf.pooled import PooledHead
 from rlhf.quick_steps import lay_together, of_known_build
@@ -78,7 +78,7 @@ class Family:
         self.hidden_size = reference.config.get_text_config().hidden_size
         self.output_size = reference.get_output_embeddings().weight.shape[1]  # OPT-350M projects into fewer
         self.packs = device.type == "cpu"
-        self.token_budget = 2048 if self.packs else 8192  # padded tokens that go through a model together
+        self.token_budget = token_budgets(device.type)[0]  # padded tokens that go through a model together
         self.context = room = getattr(reference.config.get_text_config(), "max_position_embeddings", None)
         longest = EAGER_TREE if self.even else LONGEST_TREE
         self.longest_tree = min(longest, window_of(reference) or longest, room or longest)
@@ -379,43 +379,49 @@ def load_family(
     config = load_config(path, trust_remote_code)
     bf16 = pick_bf16(precision, where, config.get_text_config().hidden_size)
     with one_sentence(path):
-        sizes = sizes_of(config, lora_rank, lora_targets.split(",") if lora_targets else ())
-    tuning = pick_tuning(model, sizes, tuning, where, bf16, work)
+        targets = lora_targets.split(",") if lora_targets else ()
+        sizes = sizes_of(config, lora_rank, targets, trust_remote_code)
+    tuning, budget = pick_tuning(model, sizes, tuning, where, bf16, work)
     tokenizer = load_tokenizer(path, trust_remote_code)
     set_system_prompt(tokenizer, system_prompt)
     dtype = torch.float32 if tuning == "full" else frozen_dtype(where, bf16)
     base = load_causal_lm(path, where, dtype, tuning == "qlora", trust_remote_code)
     if tuning == "full":
-        return FullFamily(base, tokenizer, where, bf16)
-    if where.type == "cuda":
-        lay_together(base)
-    return LoraFamily(base, tokenizer, where, lora_rank, bf16, targets_of(base, lora_targets))
+        family = FullFamily(base, tokenizer, where, bf16)
+    else:
+        if where.type == "cuda":
+            lay_together(base)
+        family = LoraFamily(base, tokenizer, where, lora_rank, bf16, targets_of(base, lora_targets))
+    family.token_budget, family.longest_tree = budget, min(family.longest_tree, budget)
+    return family
 
 
 def pick_tuning(
     model: str, sizes: Sizes, tuning: str, device: torch.device, bf16: bool, work: Work | None
-) -> str:
-    """'full', 'lora' or 'qlora'; 'auto' is the first of them that fits, in full for small models only.
+) -> tuple[str, int]:
+    """'full', 'lora' or 'qlora', and how many tokens may go through the model together, as many as fit.
 
-    Raises ModelError where none does, or what is asked for cannot be had.
+    'auto' is the first tuning that fits, in full for small models only. Raises ModelError where none does, or
+    what is asked for cannot be had.
     """
     if tuning == "qlora" and (refused := four_bit.refusal(device)):
         raise ModelError(refused)
     free = free_memory(device) if work else None
+    budgets = token_budgets(device.type)
 
-    def takes(kind: str) -> float:
-        parts = needs(sizes, kind, device.type, bf16, work)
+    def takes(kind: str, budget: int = budgets[-1]) -> float:
+        parts = needs(sizes, kind, device.type, bf16, work, budget)
         return sum(size for name, size in parts.items() if name != "process")  # which is there already
 
-    def fits(kind: str) -> bool:
-        return free is None or takes(kind) <= free
+    def fits(kind: str, budget: int = budgets[-1]) -> bool:
+        return free is None or takes(kind, budget) <= free
 
     possible = ["full", "lora", *(["qlora"] if four_bit.refusal(device) is None else [])]
     if tuning == "auto":
         small = sizes.parameters < FULL_BELOW
         tuning = next((kind for kind in possible[0 if small else 1 :] if fits(kind)), possible[-1])
     if fits(tuning):
-        return tuning
+        return tuning, next(budget for budget in budgets if fits(tuning, budget))
     others = [kind for kind in possible[possible.index(tuning) + 1 :] if fits(kind)]
     way_out = f"try --tuning {others[0]}" if others else "try a smaller model, or a lower --ppo-episodes"
     raise ModelError(

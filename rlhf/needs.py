@@ -1,9 +1,11 @@
 """How much memory a model will need under each tuning, before any of its weights are read.
 
 Its build is made from its `config.json` on the meta device, which has shapes and no numbers. Weights, what is
-kept of each role and the optimiser's moments are counted exactly; what a pass keeps for the way back is
-counted for Llama's build (norms, query, key and value, the gated MLP, logits), and taken for others too.
-How near it comes is printed by `tests/benchmarks/tuning_memory.py`.
+kept of each role and the optimiser's moments are counted; what a pass keeps for the way back is counted for
+Llama's build (norms, query, key and value, the gated MLP, logits), fitted to what was measured on a GPU
+(`tests/benchmarks/tuning_memory.py`: models of Qwen3-0.6B's and Llama-3.2-1B's shape, three tunings each; the
+estimate is .94 to 1.01 of the most that tensors took there), and taken for other builds too. A GPU needs a
+third more where there is that much, for the graphs that passes are recorded in, and does without them else.
 """
 
 import math
@@ -21,7 +23,7 @@ from rlhf.lora_targets import linear_layers
 
 ROLES = 4  # beside the reference: published, policy, reward, and one for the before/after page
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight: 4 bits, the scale of 64, the scale of 256 scales
-PROCESS = {"cpu": 450e6}  # bytes of Python and its libraries, where these are the device's memory
+PROCESS = {"cpu": 500e6}  # bytes of Python and its libraries, where these are the device's memory
 FLOAT, HALF = 4, 2  # bytes
 SLICE = 2**25  # logits that are made float32 at once where nothing is kept (`passes.AT_ONCE`)
 
@@ -51,13 +53,14 @@ class Work:
     responses: int = 5  # to each, a borrowed one included
     prompt: int = 64
     response: int = 96
-    budget: int = 8192  # tokens that go through a model together
 
 
-def sizes_of(config: PretrainedConfig, rank: int, targets: Sequence[str] = ()) -> Sizes:
+def sizes_of(
+    config: PretrainedConfig, rank: int, targets: Sequence[str] = (), trust_remote_code: bool = False
+) -> Sizes:
     """Counted without memory. targets: names of the layers that adapters are on; none: all linear ones."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     text = config.get_text_config()
     head = model.get_output_embeddings()
     linear = [m for m in model.modules() if isinstance(m, nn.Linear | Conv1D) and m is not head]
@@ -79,51 +82,72 @@ def sizes_of(config: PretrainedConfig, rank: int, targets: Sequence[str] = ()) -
     )
 
 
-def needs(sizes: Sizes, tuning: str, device: str, bf16: bool, work: Work) -> dict[str, float]:
+def token_budgets(device: str) -> list[int]:
+    """How many padded tokens may go through a model together: the most, and less where memory is short.
+
+    Gradients add up over batches of so many, so that they decide about time and memory alone.
+    """
+    most = 2048 if device == "cpu" else 8192
+    return [most, most // 2, most // 4, most // 8]
+
+
+def needs(
+    sizes: Sizes, tuning: str, device: str, bf16: bool, work: Work, budget: int = 0
+) -> dict[str, float]:
     """Bytes at the worst moment of a round, by what they are for; `sum` of the values is all.
 
-    device: its type. bf16: whether products are in it.
+    device: its type. bf16: whether products are in it. budget: tokens that go through together; 0: the most.
     """
+    budget = budget or token_budgets(device)[0]
     product = HALF if bf16 else FLOAT
     frozen = HALF if bf16 and device == "cuda" else FLOAT
+    full = tuning == "full"
+    four = sizes.linear if tuning == "qlora" else 0
+    trained = sizes.parameters if full else sizes.adapter
     found = {"process": PROCESS.get(device, 0.0)}
-    if tuning == "full":
-        trained = sizes.parameters
+    if full:
         found["weights"] = FLOAT * trained * ROLES  # the before/after page's is made when it is asked for
-        cast = HALF * trained if bf16 else 0  # autocast keeps them for the length of a pass
     else:
-        trained = sizes.adapter
-        four = sizes.linear if tuning == "qlora" else 0
         found["weights"] = frozen * (sizes.parameters - four) + NF4 * four
         found["adapters"] = FLOAT * trained * ROLES
-        cast = 2 * product * sizes.largest if four else 0  # in full again, for one product
-        if bf16 and frozen == FLOAT:
-            cast += HALF * (sizes.parameters - four)
-    # gradients, two moments, the average, the best so far, and the policy's own while one of them is judged
-    found["training"] = FLOAT * trained * 6
-    found["passes"] = cast + max(_training_pass(sizes, product, work), _scoring(sizes, product, work))
-    found["sampling"] = 0.0
-    sampling = _sampling(sizes, product, work)
-    if sampling > found["passes"]:
-        found["passes"], found["sampling"] = 0.0, sampling
+    # gradients, two moments, the average, and the best so far
+    found["training"] = FLOAT * trained * 5
+    cast = 2 * product * sizes.largest if four else 0  # in full again, for one product
+    if bf16 and (full or frozen == FLOAT):  # kept in bf16 for the length of a pass
+        cast += HALF * (sizes.parameters - four)
+    if bf16 and full and device == "cuda":  # and gradients in bf16 and float32 on their way, in a graph
+        cast += (HALF + FLOAT) * trained
+    kept = _kept(sizes, full, product)
+    training = _training_pass(sizes, kept, product, work, budget, device)
+    found["passes"] = cast + max(training, _scoring(sizes, product, work, budget))
+    found["sampling"] = max(0.0, _sampling(sizes, product, work) - found["passes"])
     return found
 
 
-def _training_pass(sizes: Sizes, product: int, work: Work) -> float:
-    """The larger of PPO's and the reward model's: what is kept for the way back, and the logits."""
-    ppo = _tokens(work, work.minibatch, 1)
-    reward = _tokens(work, work.rankings, work.responses)
-    norms = (
-        sizes.layers * sizes.hidden * (4 * FLOAT + 2 * product)
-    )  # the stream and what is made of it, twice
-    each = norms + 1.5 * product * sizes.kept
-    logits = (2 * product + 3 * FLOAT) * sizes.vocabulary  # as they are, float32, softmax, their gradients
-    return max(tokens * each + answers * logits for tokens, answers in (ppo, reward))
+def _kept(sizes: Sizes, full: bool, product: int) -> float:
+    """Bytes of a token that a pass keeps for the way back: the stream and norms, twice a layer, and the rest.
+
+    Layers' outputs count 1.75 times, as some are kept before and behind what is done to them: by measuring.
+    """
+    norms = sizes.layers * sizes.hidden * ((6 if full else 4) * FLOAT + 2 * product)
+    return norms + 1.75 * product * sizes.kept
 
 
-def _scoring(sizes: Sizes, product: int, work: Work) -> float:
+def _training_pass(sizes: Sizes, kept: float, product: int, work: Work, budget: int, device: str) -> float:
+    """The larger of PPO's and the reward model's."""
+    even = 32 if device == "cuda" else 1  # rows are that much rounded up where passes are recorded
+    # as they come, and float32: by the temperature, softmax, and the gradients of all
+    logits = sizes.vocabulary * (2 * product + 4 * FLOAT if product < FLOAT else 5 * FLOAT)
+    found = []
+    for prompts, responses in ((work.minibatch, 1), (work.rankings, work.responses)):
+        tokens, answers = _tokens(work, budget, prompts, responses, even)
+        found.append(tokens * kept + answers * logits)
+    return max(found)
+
+
+def _scoring(sizes: Sizes, product: int, work: Work, budget: int) -> float:
     """A pass that keeps nothing: the logits of all responses that go through together."""
-    tokens, answers = _tokens(work, work.episodes, 1)
+    tokens, answers = _tokens(work, budget, work.episodes, 1)
     logits = answers * sizes.vocabulary
     return product * logits + 3 * FLOAT * min(logits, SLICE) + tokens * sizes.hidden * 8 * FLOAT
 
@@ -134,11 +158,11 @@ def _sampling(sizes: Sizes, product: int, work: Work) -> float:
     return cache + work.episodes * sizes.vocabulary * (product + 8 * FLOAT)
 
 
-def _tokens(work: Work, prompts: int, responses: int) -> tuple[float, float]:
+def _tokens(work: Work, budget: int, prompts: int, responses: int, even: int = 1) -> tuple[float, float]:
     """Of a pass over so many prompts, with so many responses each: all, and those of responses."""
     each = work.prompt + responses * work.response
-    tokens = min(prompts * each, work.budget)
-    return tokens, tokens * responses * work.response / each
+    rows = max(1.0, min(prompts, budget / each))
+    return rows * (each + -each % even), rows * responses * work.response
 
 
 def free_memory(device: torch.device) -> float | None:

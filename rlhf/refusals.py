@@ -75,7 +75,7 @@ def _of_hub(model: str, revision: str | None, error: BaseException) -> str | Non
     if isinstance(error, RevisionNotFoundError):
         return f"Model '{model}' has no revision '{revision}'; give --revision a branch, a tag or a commit."
     if isinstance(error, HfHubHTTPError) and status == 401 and "credentials" in f"{error}".lower():
-        return f"The hub refused the token of this machine for '{model}'; {LOGIN} with a valid one."
+        return f"The hub refused this machine's token, asked for '{model}'; {LOGIN} with a valid one."
     if isinstance(error, RepositoryNotFoundError):
         return f"There is no model '{model}' on the hub, or it is private: check its name, or {LOGIN}."
     if isinstance(error, HfHubHTTPError) and status is not None:

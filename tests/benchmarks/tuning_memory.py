@@ -122,7 +122,15 @@ def measure(ask: dict) -> dict:
     part("reward model", begun)
 
     chosen = [(p, own[0].tokens) for p, own in zip(prompts, four, strict=False)]
-    config = PPOConfig(updates=4, warmup_episodes=64, warmup_epochs=1, evaluate_every=10, sampling=sampling)
+    config = PPOConfig(
+        updates=4,
+        warmup_episodes=64,
+        warmup_epochs=1,
+        evaluate_every=10,
+        learning_rate=1e-6,  # so that no update stops before its last step
+        approx_kl_stop=1e9,
+        sampling=sampling,
+    )
     family.copy("reference", "policy")
     training = PPOTraining(family, model, prompts, prompts[:8], config, 0, chosen)
     times = [now(device)]
@@ -135,7 +143,7 @@ def measure(ask: dict) -> dict:
     bf16 = ask["precision"] == "bf16"
     from transformers import AutoConfig
 
-    work = Work(prompt=28, response=RESPONSE, budget=family.token_budget)
+    work = Work(prompt=28, response=RESPONSE)
     sizes = sizes_of(AutoConfig.from_pretrained(folder), rank=16)
     estimate = needs(sizes, ask["tuning"], device, bf16, work)
     return {
