@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from labeling.importing import ImportConfig
 from labeling.options import one_sentence, with_options
 from labeling.serve import ServeConfig
 from labeling.simulate import SimulateConfig
@@ -63,6 +64,21 @@ def status(
 
     with one_sentence(StoreError):
         print(report(run_dir, as_json))
+
+
+@cli.command(name="import")
+@with_options(config=ImportConfig)
+def import_(
+    source: Annotated[str, typer.Argument(help="A file, a folder, or a data set's id on the hub.")],
+    config: ImportConfig,
+) -> None:
+    """Bring prompts, demonstrations and preferences into a run, with or without its server."""
+    from data.reading import SourceError
+    from labeling.importing import import_into
+    from labeling.store import StoreError
+
+    with one_sentence(StoreError, SourceError):
+        raise typer.Exit(import_into(source, config))
 
 
 @cli.command()

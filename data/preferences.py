@@ -18,6 +18,7 @@ class RankedResponses:
     acceptable: bool | None = None  # whether the best is; None: nobody was asked
     strength: int = 0  # 1, 2, 3: the best is slightly, clearly, much better; 0: nobody was asked
     weight: float = 1.0  # how much the annotator's word counts, against that of others
+    imported: bool = False  # made elsewhere: the reward model learns from it, and no policy imitates it
 
     def __post_init__(self) -> None:
         if len(self.responses) != len(self.ranks) or len(self.ranks) < 2:

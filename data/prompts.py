@@ -9,6 +9,7 @@ from pathlib import Path
 from data.conversation import as_prompt
 
 HELDOUT_SHARE = 0.1
+LEAST_DIFFERENT = 20  # prompts that can stand for themselves, without the starter's
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -44,9 +45,10 @@ def read_prompts(path: Path) -> list[str]:
             prompts.append(prompt.strip())
         else:
             prompts.append(line.strip())
-    if len(set(prompts)) < 20:
+    different = len(set(prompts))
+    if different < LEAST_DIFFERENT:
         raise ValueError(
-            f"Prompts file '{path}' has {len(set(prompts))} different prompts; wanted at least 20."
+            f"Prompts file '{path}' has {different} different prompts; wanted at least {LEAST_DIFFERENT}."
         )
     return list(dict.fromkeys(prompts))
 

@@ -1,7 +1,8 @@
 """Command-line options made from dataclasses, so that a setting is written down once.
 
 Each field becomes an option: its name, type and default are the field's, its help the field's
-`metadata["help"]`. A ValueError from the dataclass is a usage error.
+`metadata["help"]`; `metadata["flags"]`, if there, are all its spellings. A ValueError from the dataclass is a
+usage error.
 """
 
 import functools
@@ -9,7 +10,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import Field, fields
+from dataclasses import fields
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -48,16 +49,13 @@ def _options(kind: type) -> list[inspect.Parameter]:
             f.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=f.default,
-            annotation=Annotated[hints[f.name], typer.Option(*_spellings(f), help=f.metadata["help"])],
+            annotation=Annotated[
+                hints[f.name], typer.Option(*f.metadata.get("flags", ()), help=f.metadata["help"])
+            ],
         )
         for f in fields(kind)
     ]
 
-
-def _spellings(f: Field) -> list[str]:
-    """Of an option that has more than one; none: typer makes it."""
-    also = f.metadata.get("also")
-    return [f"--{f.name.replace('_', '-')}", f"--{also}"] if also else []
 
 
 @contextmanager

@@ -287,9 +287,12 @@ def m006_other_sources(db: Database) -> None:
         source text not null,                     -- file name or hub id
         format text not null,
         added text not null,                      -- JSON: how many prompts, demonstrations, preferences
-        refused text not null,                    -- JSON: why, and how many
+        refused text not null,                    -- JSON: why, how many rows, and lines of the first
         created_at real not null
     );
+    -- asked here because it was imported as a prompt; null: because of --prompts, the starter, or not at all
+    alter table prompts add column import_id integer references imports (id);
+    create index prompts_imported on prompts (import_id) where import_id is not null;
     create table imported_rankings (              -- an order over responses that nobody ranked here
         id integer primary key,
         import_id integer not null references imports (id),

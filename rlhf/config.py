@@ -15,12 +15,12 @@ class ModelError(Exception):
     """A model cannot be had; the message is one sentence for people."""
 
 
-def setting(default, help: str, also: str = ""):
+def setting(default, help: str, *flags: str):
     """A dataclass field with its help text (shown by `--help` and by README's table).
 
-    also: another spelling of the option, without its dashes.
+    flags: all spellings of its option, where it has more than its name.
     """
-    return field(default=default, metadata={"help": help, "also": also})
+    return field(default=default, metadata={"help": help, "flags": flags})
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class WorkerConfig:
     precision: str = setting(
         "auto",
         "Of matrix products: bf16, float32, or auto (bf16 on CUDA, and on AMX, but for tiny models).",
-        also="dtype",
+        "--precision",
+        "--dtype",
     )
     threads: int = setting(
         0, "CPU threads for torch; 0: OMP_NUM_THREADS if set, else all cores but one, at least two."
@@ -58,6 +59,10 @@ class WorkerConfig:
         2, "How many of them the SFT reference writes once another policy is published; half at most."
     )
     rankings_per_round: int = setting(64, "New rankings that start a round.")
+    imported_rankings: int = setting(2000, "Imported rankings that a round learns from, at most; 0: none.")
+    imported_weight: float = setting(
+        1.0, "What an imported ranking counts beside an annotator's, which is 1."
+    )
     open_tasks: int = setting(16, "Tasks kept ready ahead of the annotators.")
     overlap: float = setting(
         0.0, "Share of tasks that two annotators rank, one after the other, so that they can be compared."
@@ -81,6 +86,8 @@ class WorkerConfig:
             (2 <= self.responses <= 4, "responses", "2 to 4"),
             (self.reference_responses >= 0, "reference-responses", "0 or more"),
             (self.rankings_per_round >= 4, "rankings-per-round", "at least 4"),
+            (self.imported_rankings >= 0, "imported-rankings", "0 or more"),
+            (self.imported_weight > 0, "imported-weight", "above 0"),
             (self.open_tasks >= 1, "open-tasks", "at least 1"),
             (0 <= self.overlap <= 1, "overlap", "0 to 1"),
             (self.temperature > 0, "temperature", "above 0"),

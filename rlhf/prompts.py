@@ -1,8 +1,9 @@
 """The prompts of a run, as far as its model can read them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from data.prompts import read_prompts, split_prompts, starter_prompts
+from data.prompts import LEAST_DIFFERENT, read_prompts, split_prompts, starter_prompts
 from rlhf.config import WorkerConfig
 from rlhf.generate import SamplingConfig, encode_prompt, longest_prompt
 from rlhf.models import Family, ModelError
@@ -25,20 +26,26 @@ def prompt_limit(family: Family, config: WorkerConfig, sampling: SamplingConfig)
     return min(room, config.max_prompt_tokens)
 
 
-def load_prompts(family: Family, config: WorkerConfig, limit: int) -> list[tuple[str, str]]:
-    """(prompt, split) of the file or the starter; those over the limit are left out. Raises ValueError."""
+def fits(family: Family, prompt: str, limit: int) -> bool:
+    """Whether the model can read it."""
+    return len(encode_prompt(family.tokenizer, prompt)) <= limit
 
-    def fits(prompt: str) -> bool:
-        return len(encode_prompt(family.tokenizer, prompt)) <= limit
 
+def load_prompts(
+    family: Family, config: WorkerConfig, limit: int, imported: Sequence[tuple[str, str]] = ()
+) -> list[tuple[str, str]]:
+    """(prompt, split) of the file, and of what was imported; without a file or enough imported ones, of the
+    starter. Those over the limit are left out. Raises ValueError."""
     if config.prompts:
         given = read_prompts(Path(config.prompts))
-        prompts = split_prompts([p for p in given if fits(p)])
+        prompts = split_prompts([p for p in given if fits(family, p, limit)])
     else:
-        given = starter_prompts()
-        prompts = [(p, split) for p, split in given if fits(p)]
-    if len(prompts) < len(given):
-        print(f"{len(given) - len(prompts)} prompts over {limit} tokens left out", flush=True)
+        given = starter_prompts() if len(imported) < LEAST_DIFFERENT else []
+        prompts = [(p, split) for p, split in given if fits(family, p, limit)]
+    prompts += [(p, split) for p, split in imported if fits(family, p, limit)]
+    left_out = len(given) + len(imported) - len(prompts)
+    if left_out:
+        print(f"{left_out} prompts over {limit} tokens left out", flush=True)
     if not prompts:
         clipped = limit < config.max_prompt_tokens  # by the context, which --max-new-tokens shares
         option = "lower --max-new-tokens" if clipped else "raise --max-prompt-tokens"

@@ -97,7 +97,7 @@ def run_round(
     chosen = [
         reward_model.encode(ranking.prompt, text)
         for ranking in rankings
-        if ranking.prompt not in judging_texts
+        if ranking.prompt not in judging_texts and not ranking.imported
         for text in ranking.chosen()
     ]
 

@@ -32,12 +32,13 @@ from rlhf import checkpoint
 from rlhf.config import WorkerConfig
 from rlhf.drafts import Draft, draw_drafts
 from rlhf.generate import SamplingConfig
+from rlhf.imported import readable
 from rlhf.kept_round import KeptRound, forget
 from rlhf.memory import give_back
 from rlhf.models import ModelError, load_family, resolve
 from rlhf.needs import Work
 from rlhf.ppo import PPOConfig
-from rlhf.prompts import load_prompts, prompt_limit
+from rlhf.prompts import fits, load_prompts, prompt_limit
 from rlhf.reward_model import RewardModel
 from rlhf.round import LEAST_RANKINGS, Outcome, Progress, RoundConfig, run_round
 from rlhf.schedule import LARGEST_FILL, least_tasks, next_action, next_fill, next_rest
@@ -119,8 +120,8 @@ class Worker:
             work=self._work() if config.memory_check else None,
         )
         self._check_tuning()
-        limit = prompt_limit(self.family, config, self.sampling)
-        prompts = load_prompts(self.family, config, limit)
+        self.prompt_limit = limit = prompt_limit(self.family, config, self.sampling)
+        prompts = load_prompts(self.family, config, limit, store.imported_prompts())
         store.add_reference(resolve(config.source), config.source)
         store.put_setting("model", config.source)
         store.put_setting("tuning", self.family.kind)
@@ -246,12 +247,16 @@ class Worker:
         return next_action(
             claimable=self.store.claimable_tasks(self.version),
             wanted_tasks=self.config.open_tasks,
-            new_rankings=self.store.ranking_count() if now else self.store.new_rankings(),
+            new_rankings=self.store.ranking_count() + self.imported() if now else self.store.new_rankings(),
             threshold=LEAST_RANKINGS if now else self.config.rankings_per_round,
             paused=self.paused,
             filled=self.fills > 0,
             resting=time.monotonic() < self.rest_until,
         )
+
+    def imported(self) -> int:
+        """How many imported rankings a round would learn from, if the model can read them."""
+        return min(self.store.imported_ranking_count(), self.config.imported_rankings)
 
     def housekeeping(self) -> None:
         """What is due between any two steps, in a round or out of it."""
@@ -293,12 +298,19 @@ class Worker:
 
     def _draw(self, count: int, version: int, role: str) -> tuple[list[Prompt], list[list[Draft]], int]:
         """Prompts, what this policy, which has this role, says to them, and the seed of that."""
-        prompts = self.store.next_prompts(count, version, self.config.seed)
+        prompts = self._readable(self.store.next_prompts(count, version, self.config.seed))
         # with a count that grows: a prompt that comes round again gets other responses
         seed = hash((self.config.seed, version, self.store.prompts_used())) & 0x7FFFFFFF
         beside = min(self.config.reference_responses, self.config.responses // 2) if version else 0
         texts, wanted = [p.text for p in prompts], self.config.responses
         return prompts, draw_drafts(self.family, texts, wanted, beside, self.sampling, seed, role), seed
+
+    def _readable(self, prompts: list[Prompt]) -> list[Prompt]:
+        """Those that the model can read; of what is imported while it runs, the others are asked no more."""
+        long = {p.id for p in prompts if not fits(self.family, p.text, self.prompt_limit)}
+        if long:
+            self.store.leave_out(sorted(long))
+        return [p for p in prompts if p.id not in long]
 
     def _first_tasks(self, version: int) -> tuple[list[Prompt], list[list[Draft]], int] | None:
         """Of the policy that is about to be published: they come with it, or whoever is fast would go on
@@ -377,7 +389,9 @@ class Worker:
     def _run_round(self, round_, config: RoundConfig) -> None:
         store, seed = self.store, self.config.seed + round_.id
         rankings = as_learned(store.rankings(through=round_.trained_through))
-        prompts = [p.text for p in store.prompts("train", seed)]
+        imported = self._imported_rankings()
+        rankings += imported
+        prompts = [p.text for p in self._readable(store.prompts("train", seed))]
         if self.version != round_.parent_version:  # begun again after somebody went back to another policy
             raise StopRound(f"policy {self.version} was published instead of {round_.parent_version}")
         self.viewer.scores_ready = self.viewer.unpublished_ready = False  # both are being trained anew
@@ -387,6 +401,7 @@ class Worker:
         for event in run_round(self.family, self.reward_model, rankings, prompts, config, seed, kept):
             if isinstance(event, Outcome):
                 outcome = event
+                outcome.summary["imported_rankings"] = float(len(imported))
                 break
             self._write_down(round_, event)
             self.between(event)
@@ -395,6 +410,11 @@ class Worker:
         else:
             self._reject(round_, outcome)
         self.viewer.scores_ready = "score_after" in outcome.summary
+
+    def _imported_rankings(self) -> list[RankedResponses]:
+        found = self.store.imported_rankings(self.config.imported_rankings)
+        limits = (self.prompt_limit, self.config.max_new_tokens)
+        return readable(self.family, found, *limits, self.config.imported_weight)
 
     def _write_down(self, round_, event: Progress) -> None:
         finite = {k: v for k, v in event.metrics.items() if v == v and abs(v) != float("inf")}

@@ -5,6 +5,7 @@ It is the only code with SQL. Reads top to bottom, one noun to a file, each buil
     database.py   the file: opened, checked, one write transaction at a time
     people.py     who ranks
     tasks.py      prompts, responses, tasks and their leases
+    imports.py    prompts, demonstrations and rankings made elsewhere
     rankings.py   rankings, and undoing them
     rounds.py     policies, rounds, curves
     worker.py     heartbeat, commands, samples, status
@@ -19,6 +20,7 @@ from pathlib import Path
 from labeling.form import Form
 from labeling.ranking import Better, InvalidRanking, Mark, Remarks
 from labeling.store.database import FILE_NAME, KEEP, StoreError, open_file
+from labeling.store.imports import Import, Imports
 from labeling.store.instructions import Guidelines
 from labeling.store.people import People, Person
 from labeling.store.rankings import NonceReused, RankedTask, Ranking
@@ -27,13 +29,14 @@ from labeling.store.rounds import NewPolicy, Policy, Round
 from labeling.store.tasks import NewResponse, Prompt, Task, TaskClosed, TaskLeased, TaskUnknown
 
 __all__ = [
-    "FILE_NAME", "KEEP", "Better", "Form", "Guidelines", "InvalidRanking", "Mark", "NewPolicy", "NewResponse",
-    "NonceReused", "Person", "Policy", "Prompt", "RankedTask", "Ranking", "RankingFacts", "Remarks", "Round",
-    "Store", "StoreError", "Task", "TaskClosed", "TaskLeased", "TaskUnknown", "open_store",
+    "FILE_NAME", "KEEP", "Better", "Form", "Guidelines", "Import", "InvalidRanking", "Mark", "NewPolicy",
+    "NewResponse", "NonceReused", "Person", "Policy", "Prompt", "RankedTask", "Ranking", "RankingFacts",
+    "Remarks", "Round", "Store", "StoreError", "Task", "TaskClosed", "TaskLeased", "TaskUnknown",
+    "open_store",
 ]  # fmt: skip
 
 
-class Store(People, Reports):
+class Store(People, Reports, Imports):
     """One run directory's `labels.db`. Safe to share between threads."""
 
 

@@ -1,0 +1,35 @@
+"""Imported rankings as the reward model learns them, beside those made here."""
+
+from collections.abc import Sequence
+
+from data.incoming import ImportedRanking
+from data.preferences import RankedResponses
+from rlhf.models import Family
+from rlhf.prompts import fits
+
+LONGEST = (
+    4  # times --max-new-tokens: what people wrote may be longer than the policy's responses, within reason
+)
+
+
+def readable(
+    family: Family, rankings: Sequence[ImportedRanking], prompt_limit: int, max_new_tokens: int, weight: float
+) -> list[RankedResponses]:
+    """Those whose prompts the model can read and whose responses are of a length that it can be taught with.
+
+    weight: what one of them counts, beside 1 of an annotator's here. Their responses ended by themselves, as
+    far as anybody knows.
+    """
+    tokenizer = family.tokenizer
+
+    def short(response: str) -> bool:
+        return len(tokenizer(response, add_special_tokens=False)["input_ids"]) <= LONGEST * max_new_tokens
+
+    found = [
+        RankedResponses(r.prompt, r.responses, r.ranks, strength=r.strength, weight=weight, imported=True)
+        for r in rankings
+        if fits(family, r.prompt, prompt_limit) and all(map(short, r.responses))
+    ]
+    if len(found) < len(rankings):
+        print(f"{len(rankings) - len(found)} of {len(rankings)} imported rankings are too long", flush=True)
+    return found
