@@ -40,6 +40,7 @@ from data.trees import Flat, Tree, read_tree
 AS = ("prompts", "demonstrations", "preferences")
 ASKS = ("prompt", "instruction", "question")
 ANSWERS = ("response", "completion", "output", "answer")
+_ANSWERED = ("chosen", "rejected", "responses", "completions")  # a row with these is no prompt only
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ def _answers(*asks: str) -> Callable[[dict[str, Any]], bool]:
 
 
 def _only_asks(row: dict[str, Any]) -> bool:
-    return any(name in row for name in ASKS) and not any(name in row for name in ("chosen", "rejected"))
+    return any(name in row for name in ASKS) and not any(name in row for name in _ANSWERED)
 
 
 def _is_chat(name: str, role: str) -> Callable[[dict[str, Any]], bool]:

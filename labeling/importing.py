@@ -18,7 +18,7 @@ from data.incoming import ImportedDemonstration, ImportedPrompt, Item
 from data.reading import SourceError, read_rows
 from labeling.store import Store, open_store
 
-AT_ONCE = 400  # items a transaction: 20 ms or so, in which annotators wait
+AT_ONCE = 250  # items a transaction, for which annotators wait: 20 ms or so
 SAY_EVERY = 5.0  # seconds
 MOST_REASONS = 40
 LINES_SHOWN = 5
@@ -113,12 +113,10 @@ def import_into(source: str, config: ImportConfig) -> int:
 
 def add_all(store: Store, source: str, items: Iterator[Item], ask: bool, tally: Tally) -> None:
     """Add all items; `tally` is filled on the way."""
-    import_id = store.begin_import(source, "")
+    import_id = store.begin_import(source)
     while batch := list(islice(items, AT_ONCE)):
-        with store.write():
-            tally.added.update(store.add_imported(import_id, batch, ask=ask))
-            store.note_import(import_id, tally.format, dict(tally.added), tally.refused)
-    store.note_import(import_id, tally.format, dict(tally.added), tally.refused)
+        tally.added.update(store.add_imported(import_id, batch, ask=ask))
+    store.end_import(import_id, tally.format, tally.refused)
 
 
 def _items(reads: Iterable[Read], tally: Tally) -> Iterator[Item]:

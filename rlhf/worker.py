@@ -95,6 +95,7 @@ class Worker:
         self.rest = self.rest_until = 0.0  # after a fill that made no task
         self.detail = ("", "")
         self.last_beat = 0.0
+        self.known_to_fit: set[int] = set()  # ids of prompts that the model can read
 
     # -- start -----------------------------------------------------------------------------------------
 
@@ -307,10 +308,12 @@ class Worker:
 
     def _readable(self, prompts: list[Prompt]) -> list[Prompt]:
         """Those that the model can read; of what is imported while it runs, the others are asked no more."""
-        long = {p.id for p in prompts if not fits(self.family, p.text, self.prompt_limit)}
+        new = [p for p in prompts if p.id not in self.known_to_fit]
+        self.known_to_fit |= {p.id for p in new if fits(self.family, p.text, self.prompt_limit)}
+        long = [p.id for p in new if p.id not in self.known_to_fit]
         if long:
-            self.store.leave_out(sorted(long))
-        return [p for p in prompts if p.id not in long]
+            self.store.leave_out(long)
+        return [p for p in prompts if p.id in self.known_to_fit]
 
     def _first_tasks(self, version: int) -> tuple[list[Prompt], list[list[Draft]], int] | None:
         """Of the policy that is about to be published: they come with it, or whoever is fast would go on

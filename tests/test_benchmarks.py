@@ -4,11 +4,21 @@ import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from rlhf.models import load_family
-from tests.benchmarks import floor, gpu, learner_vs_trl, limits, load, ppo_vs_trl, reward_vs_trl
+from tests.benchmarks import (
+    floor,
+    gpu,
+    hh_vs_trl,
+    learner_vs_trl,
+    limits,
+    load,
+    ppo_vs_trl,
+    reward_vs_trl,
+)
 from tests.benchmarks.planted import Planted
 from tests.benchmarks.workload import make
 
@@ -37,6 +47,22 @@ def test_reward_model(workload, tmp_path):
     ask = {"folder": str(workload), "rankings": str(tmp_path / "rankings.json"), "threads": 1, "seed": 0}
     found = reward_vs_trl.podium(ask | {"bf16": False, "borrow": True, "train": 8, "passes": 1})
     assert found["low"] <= found["accuracy"] <= found["high"]
+
+
+def test_real_preferences_are_cut_alike_for_both(tiny_model, tmp_path):
+    said = ["Hello", "word " * 90, "x" * 900]
+    start = [f"\n\nHuman: {said[n % 3]} {n}\n\nAssistant: " for n in range(12)]
+    rows = [{"chosen": f"{s}Yes {n}.", "rejected": s + "No. " * 80} for n, s in enumerate(start)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = hh_vs_trl.write_pairs(tmp_path / "pairs.jsonl", Path(tiny_model), tmp_path, 9, 3)
+    assert (made["pairs"], made["cut"]) == (12, {"prompts": 8, "responses": 12})
+    pairs = json.loads((tmp_path / "pairs.json").read_text())
+    assert max(len(p["prompt"]) + len(r) for p in pairs for r in p["responses"]) == 512
+    ask = {"folder": str(tmp_path), "rankings": str(tmp_path / "pairs.json"), "threads": 1, "seed": 0}
+    found = reward_vs_trl.podium(ask | {"bf16": False, "borrow": False, "train": 9, "passes": 1})
+    assert len(found["each"]) == 3
+    mean, low, high = hh_vs_trl.difference([1, 0, 1, 1], [0, 0, 1, 1])
+    assert low <= mean == 0.25 <= high
 
 
 @pytest.fixture(scope="module")

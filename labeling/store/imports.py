@@ -32,11 +32,11 @@ class Import:
 
 
 class Imports(Tasks):
-    def begin_import(self, source: str, format: str) -> int:
+    def begin_import(self, source: str) -> int:
         """Note that something is being imported; its id."""
         with self.write():
             return self.insert(
-                "imports", source=source, format=format, added="{}", refused="{}", created_at=now()
+                "imports", source=source, format="", added="{}", refused="{}", created_at=now()
             )
 
     def add_imported(self, import_id: int, items: Sequence[Item], *, ask: bool = False) -> dict[str, int]:
@@ -48,41 +48,49 @@ class Imports(Tasks):
         """
         own = [item.prompt for item in items if isinstance(item, ImportedPrompt)]
         others = [item.prompt for item in items if not isinstance(item, ImportedPrompt)]
+        splits = split_prompts(list(dict.fromkeys([*own, *others])))
+        demonstrations = [
+            (import_id, item.response, now(), item.prompt)
+            for item in items
+            if isinstance(item, ImportedDemonstration)
+        ]
+        rankings = [
+            (
+                import_id,
+                key_of(item),
+                to_json(item.responses),
+                to_json(item.ranks),
+                item.strength,
+                item.annotator,
+                item.prompt,
+            )
+            for item in items
+            if isinstance(item, ImportedRanking)
+        ]
         with self.write() as db:
-            self._add_texts(import_id, [*own, *others])
-            ids = self._ids({*own, *others})
+            self._inserted(
+                """
+                insert into prompts (text, source, split, created_at, active) values (?, ?, ?, ?, 0)
+                on conflict do nothing
+                """,
+                [(text, f"import {import_id}", split, now()) for text, split in splits],
+            )
             asked = self._ask(import_id, own)
             added = {
                 "demonstrations": self._inserted(
                     """
-                    insert into demonstrations (source, import_id, prompt_id, text, created_at)
-                    values ('import', ?, ?, ?, ?) on conflict do nothing
+                    insert into demonstrations (source, import_id, text, created_at, prompt_id)
+                    values ('import', ?, ?, ?, (select id from prompts where text = ?)) on conflict do nothing
                     """,
-                    [
-                        (import_id, ids[item.prompt], item.response, now())
-                        for item in items
-                        if isinstance(item, ImportedDemonstration)
-                    ],
+                    demonstrations,
                 ),
                 "preferences": self._inserted(
                     """
                     insert into imported_rankings
-                        (import_id, key, prompt_id, responses, ranks, strength, annotator)
-                    values (?, ?, ?, ?, ?, ?, ?) on conflict do nothing
+                        (import_id, key, responses, ranks, strength, annotator, prompt_id)
+                    values (?, ?, ?, ?, ?, ?, (select id from prompts where text = ?)) on conflict do nothing
                     """,
-                    [
-                        (
-                            import_id,
-                            key_of(item),
-                            ids[item.prompt],
-                            to_json(item.responses),
-                            to_json(item.ranks),
-                            item.strength,
-                            item.annotator,
-                        )
-                        for item in items
-                        if isinstance(item, ImportedRanking)
-                    ],
+                    rankings,
                 ),
             }
             known = len(items) - asked - sum(added.values())
@@ -90,20 +98,11 @@ class Imports(Tasks):
                 asked += self._ask(import_id, others)
             if asked:
                 self._make_room(db)
-            return {"prompts": asked, **added, "known": known}
-
-    def _add_texts(self, import_id: int, texts: Sequence[str]) -> None:
-        """Add prompts that nobody is asked yet."""
-        self.db.conn.executemany(
-            """
-            insert into prompts (text, source, split, created_at, active) values (?, ?, ?, ?, 0)
-            on conflict do nothing
-            """,
-            [
-                (t, f"import {import_id}", split, now())
-                for t, split in split_prompts(list(dict.fromkeys(texts)))
-            ],
-        )
+            added |= {"prompts": asked, "known": known}
+            before = from_json(self.value("select added from imports where id = ?", [import_id]))
+            sums = {name: before.get(name, 0) + count for name, count in added.items()}
+            db.execute("update imports set added = ? where id = ?", [to_json(sums), import_id])
+            return added
 
     def _ask(self, import_id: int, texts: Sequence[str]) -> int:
         """Make these the run's own; how many were not yet."""
@@ -119,25 +118,18 @@ class Imports(Tasks):
             if db.execute(sql).rowcount:
                 self._retire("prompt_id in (select id from prompts where not active)", {})
 
-    def _ids(self, texts: set[str]) -> dict[str, int]:
-        marks = ", ".join("?" * len(texts))
-        rows = self.rows(f"select id, text from prompts where text in ({marks})", list(texts))
-        return {row["text"]: row["id"] for row in rows}
-
     def _inserted(self, sql: str, rows: Sequence[tuple]) -> int:
         """How many rows it changed, of those that it might have."""
         before = self.db.conn.total_changes
         self.db.conn.executemany(sql, rows)
         return self.db.conn.total_changes - before
 
-    def note_import(
-        self, import_id: int, format: str, added: dict[str, int], refused: dict[str, dict[str, Any]]
-    ) -> None:
-        """Write down what has come of it so far."""
+    def end_import(self, import_id: int, format: str, refused: dict[str, dict[str, Any]]) -> None:
+        """Write down what else there is to say of it."""
         with self.write() as db:
             db.execute(
-                "update imports set format = ?, added = ?, refused = ? where id = ?",
-                [format, to_json(added), to_json(refused), import_id],
+                "update imports set format = ?, refused = ? where id = ?",
+                [format, to_json(refused), import_id],
             )
 
     def imports(self) -> list[Import]:

@@ -98,7 +98,7 @@ def podium(ask: dict) -> dict:
         return name
 
     rankings = [
-        RankedResponses(named(d["prompt"]), tuple(map(named, d["responses"])), tuple(d["ranks"]), (True,) * 4)
+        RankedResponses(named(d["prompt"]), tuple(map(named, d["responses"])), tuple(d["ranks"]))
         for d in data
     ]
     config = RewardModelConfig(epochs=ask["passes"], borrowed_weight=0.5 if ask["borrow"] else 0.0)
@@ -108,17 +108,18 @@ def podium(ask: dict) -> dict:
         pass
     seconds, memory = now(device) - begun, peak_memory(device)
     scores = model.score(
-        [d["prompt"] for d in heldout for _ in range(4)], [r for d in heldout for r in d["responses"]]
+        [d["prompt"] for d in heldout for _ in d["responses"]], [r for d in heldout for r in d["responses"]]
     )
     return {"seconds": seconds, **memory, **accuracy(heldout, scores.tolist())}
 
 
 def accuracy(heldout: list[dict], scores: list[float]) -> dict:
     """Pairs ordered right, and a 95 % bootstrap interval over rankings."""
-    sums = []
-    for number, data in enumerate(heldout):
-        own, ranks = scores[4 * number : 4 * number + 4], data["ranks"]
-        pairs = [(i, j) for i in range(4) for j in range(4) if ranks[i] < ranks[j]]
+    sums, place = [], 0
+    for data in heldout:
+        ranks = data["ranks"]
+        own, place = scores[place : place + len(ranks)], place + len(ranks)
+        pairs = pairs_of(ranks)
         sums.append((sum(own[i] > own[j] for i, j in pairs), len(pairs)))
     draw = random.Random(0)
     again = sorted(
@@ -126,7 +127,13 @@ def accuracy(heldout: list[dict], scores: list[float]) -> dict:
         for picked in (draw.choices(sums, k=len(sums)) for _ in range(1000))
     )
     right = sum(r for r, _ in sums) / sum(n for _, n in sums)
-    return {"accuracy": right, "low": again[24], "high": again[974]}
+    each = [r / max(1, n) for r, n in sums]
+    return {"accuracy": right, "low": again[24], "high": again[974], "each": each}
+
+
+def pairs_of(ranks: list[int]) -> list[tuple[int, int]]:
+    """(better, worse), as places in the ranking."""
+    return [(i, j) for i, better in enumerate(ranks) for j, worse in enumerate(ranks) if better < worse]
 
 
 def trl(ask: dict) -> dict:
@@ -151,9 +158,7 @@ def trl(ask: dict) -> dict:
     pairs = [
         {"chosen_ids": d["prompt"] + d["responses"][i], "rejected_ids": d["prompt"] + d["responses"][j]}
         for d in data[: ask["train"]]
-        for i in range(4)
-        for j in range(4)
-        if d["ranks"][i] < d["ranks"][j]
+        for i, j in pairs_of(d["ranks"])
     ]
     begun: list[float] = []
 
@@ -164,7 +169,7 @@ def trl(ask: dict) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         config = RewardConfig(
             output_dir=scratch,
-            per_device_train_batch_size=48,
+            per_device_train_batch_size=ask.get("batch", 48),
             num_train_epochs=ask["passes"],
             learning_rate=ask["learning_rate"],
             report_to=[],
