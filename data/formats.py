@@ -28,6 +28,7 @@ from data.incoming import (
 )
 from data.lines import Row
 from data.transcripts import (
+    asks_as_transcript,
     conversation_end,
     is_transcript,
     split_messages,
@@ -86,7 +87,7 @@ def _read_trl(row: dict[str, Any]) -> list[Item]:
             return [_pair(row, *split_messages(chosen, rejected))]
     elif prompt is None:
         return [_pair(row, *split_texts(clean(chosen, "a response"), clean(rejected, "a response")))]
-    text = transcript_prompt(prompt) if is_transcript(prompt) else prompt_from(prompt)
+    text = transcript_prompt(prompt) if asks_as_transcript(prompt) else prompt_from(prompt)
     return [_pair(row, text, response_from(chosen), response_from(rejected))]
 
 
@@ -142,15 +143,29 @@ def _read_shp(row: dict[str, Any]) -> list[Item]:
 
 
 def _read_rankings(row: dict[str, Any]) -> list[Item]:
-    responses, ranks = row["responses"], row["ranks"]
-    responses, ranks = structure(responses), structure(ranks)
+    """Also Podium's own: with a better response that the annotator wrote, and those ranked last perhaps not
+    compared with each other, which then each stand in a ranking without the others."""
+    responses, ranks = structure(row["responses"]), structure(row["ranks"])
     if not isinstance(responses, list) or not isinstance(ranks, list) or len(responses) != len(ranks):
         raise Refused("it does not have a rank for each response")
+    if row.get("withdrawn_for"):
+        raise Refused("it was withdrawn")
     numbers = [number(rank) for rank in ranks]
     worst = max((n for n in numbers if n is not None), default=0) + 1  # null: not compared, behind all others
     placed = [worst if n is None else n for n in numbers]
     texts = [response_from(text) for text in responses]
-    return [ranking(prompt_from(row["prompt"]), texts, placed, row.get("strength"), row.get("annotator"))]
+    if row.get("better"):
+        texts, placed = [response_from(row["better"]), *texts], [min(placed) - 1, *placed]
+    said = row.get("strength"), row.get("annotator")
+    prompt, last = prompt_from(row["prompt"]), max(placed)
+    rest = [at for at, rank in enumerate(placed) if rank == last]
+    if (not row.get("partial") and None not in numbers) or len(rest) < 2 or len(rest) == len(placed):
+        return [ranking(prompt, texts, placed, *said)]
+    compared = [at for at, rank in enumerate(placed) if rank != last]
+    return [
+        ranking(prompt, [texts[at] for at in own], [placed[at] for at in own], *said)
+        for own in ([*compared, behind] for behind in rest)
+    ]
 
 
 def _read_alpaca(row: dict[str, Any]) -> list[Item]:
@@ -174,7 +189,7 @@ def _read_demonstration(row: dict[str, Any]) -> list[Item]:
     if isinstance(row.get("label"), bool):
         raise Refused("it says whether one response is good, not which of two is better")
     prompt = row.get(_first(row, ASKS) or "prompt")
-    text = transcript_prompt(prompt) if is_transcript(prompt) else prompt_from(prompt)
+    text = transcript_prompt(prompt) if asks_as_transcript(prompt) else prompt_from(prompt)
     return [ImportedDemonstration(text, response_from(_answer(row)))]
 
 

@@ -80,6 +80,8 @@ def _file(path: Path, encoding: str = "auto") -> Iterator[Row]:
         )
     if kind == "text":
         return _with_text(path, found, prompt_lines)
+    if kind == "json" and text.split("\n", 1)[0].strip() == "{":
+        raise SourceError(f"'{path}' is one JSON object; wanted: an object a line, or an array of them.")
     if kind == "csv":
         tabs = Path(name).suffix == ".tsv"
         return _with_text(path, found, lambda file: csv_rows(file, "\t" if tabs else separator_of(text)))
@@ -253,6 +255,9 @@ def _said(source: str, error: Exception) -> str:
         )
     if kinds & {"ConnectionError", "ConnectError", "TimeoutException", "LocalEntryNotFoundError"}:
         return f"'{source}' is no file here, and the hub does not answer."
+    configurations = re.search(r"available configs: \[([^\]]*)\]", str(error))
+    if configurations:
+        return f"'{source}' has several configurations; choose one by --subset: {configurations.group(1)}."
     return f"The data set '{source}' cannot be read: {first}."
 
 

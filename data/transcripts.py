@@ -6,8 +6,10 @@ from typing import Any
 
 from data.incoming import Refused, clean, prompt_of, turns
 
-_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
+_TURN = re.compile(r"(?:^|\n\n)(Human|User|Assistant|System): ?")
 _BEGINS = re.compile(r"\s*Human:")
+_ASKS = re.compile(r"\s*(?:Human|User|System):.*\n\nAssistant:\s*\Z", re.S)
+_ROLES = {"Human": "user", "User": "user", "Assistant": "assistant", "System": "system"}
 Turn = tuple[str, str]
 
 
@@ -16,11 +18,16 @@ def is_transcript(text: Any) -> bool:
     return isinstance(text, str) and _BEGINS.match(text) is not None
 
 
+def asks_as_transcript(text: Any) -> bool:
+    """Whether it is a prompt written like that (or with "User:", `data.conversation.as_transcript`), up to
+    where the assistant goes on."""
+    return isinstance(text, str) and (is_transcript(text) or _ASKS.match(text) is not None)
+
+
 def transcript(text: str) -> list[Turn]:
     """The turns of "\\n\\nHuman: ...\\n\\nAssistant: ..."."""
     parts = _TURN.split("\n\n" + text.lstrip())
-    roles = {"Human": "user", "Assistant": "assistant"}
-    return [(roles[who], said) for who, said in zip(parts[1::2], parts[2::2], strict=True)]
+    return [(_ROLES[who], said) for who, said in zip(parts[1::2], parts[2::2], strict=True)]
 
 
 def transcript_prompt(text: str) -> str:

@@ -14,7 +14,7 @@ from labeling.store import open_store
 def report(run_dir: Path, as_json: bool) -> str:
     """The facts as text or as JSON. Raises StoreError."""
     with open_store(run_dir, read_only=True) as store:
-        status = store.status()
+        status = store.status() | {"imported": store.imported_in_all()}
     return json.dumps(status, indent=2, ensure_ascii=False) if as_json else text(status)
 
 
@@ -31,6 +31,9 @@ def text(status: dict[str, Any]) -> str:
         "worker": _worker(worker, status["now"]),
         "last round": _round(last) if last else "none yet",
     }
+    imported = {kind: count for kind, count in status.get("imported", {}).items() if count}
+    if imported:
+        lines["imported"] = ", ".join(f"{count:,} {kind}" for kind, count in imported.items())
     if worker["error"]:
         lines["last error"] = worker["error"]
     return "\n".join(f"{name:<11} {value}" for name, value in lines.items())

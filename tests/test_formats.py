@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from data.conversation import as_messages
+from data.conversation import as_messages, as_prompt, as_transcript
 from data.formats import FORMATS, read_items
 from data.incoming import LONGEST, ImportedDemonstration, ImportedPrompt, ImportedRanking
 from data.lines import Row
@@ -85,6 +85,7 @@ def test_hh_that_cannot_be_used():
             "score_rejected": 2.0,
         },
         {"prompt": "\n\nHuman: What is 2 + 2?\n\nAssistant:", "chosen": " 4", "rejected": " 5"},
+        {"prompt": "What is 2 + 2?\n", "chosen": "4", "rejected": "5"},
         {"prompt": json.dumps([ASKED]), "chosen": json.dumps(said("4")), "rejected": json.dumps(said("5"))},
     ],
 )
@@ -105,8 +106,28 @@ def test_podiums_own_pairs_keep_what_was_said_of_them():
     assert only(row | {"tie": True}, "trl").strength == 0
 
 
+def test_a_prompt_with_a_history_comes_back_from_podiums_own_text():
+    prompt = as_prompt([*CHAT, ASKED])
+    row = {"prompt": as_transcript(prompt) + "\n\nAssistant:", "chosen": "4", "rejected": "5"}
+    assert only(row, "trl").prompt == prompt
+    asked = {"prompt": "User: is a word\n\nThat is all.", "chosen": "a", "rejected": "b"}
+    assert only(asked, "trl").prompt == asked["prompt"]
+
+
+def test_podiums_own_rankings_with_all_that_was_said():
+    row = {"prompt": as_prompt([*CHAT, ASKED]), "responses": ["a", "b", "c"], "ranks": [2, 1, 2]}
+    row |= {"partial": True, "better": None, "strength": 0, "annotator": "anna", "withdrawn_for": None}
+    [found] = read(row)
+    assert [(i.responses, i.ranks) for i in found.items] == [(("b", "a"), (1, 2)), (("b", "c"), (1, 2))]
+    assert found.items[0].prompt == row["prompt"]
+    better = only(row | {"partial": False, "better": "d"}, "rankings")
+    assert (better.responses, better.ranks) == (("d", "a", "b", "c"), (1, 3, 2, 3))
+    assert "withdrawn" in refusal(row | {"withdrawn_for": "good"})
+    assert "rank for each" in refusal(row | {"ranks": None})
+
+
 def test_full_rankings():
-    row = {"prompt": "p", "responses": ["a", "b", "c", "d"], "ranks": [3, 1, None, 1], "annotator": "ben"}
+    row = {"prompt": "p", "responses": ["a", "b", "c", "d"], "ranks": [3, 1, None, 1.0], "annotator": "ben"}
     assert only(row, "rankings") == ImportedRanking("p", ("a", "b", "c", "d"), (2, 1, 3, 1), 0, "ben")
     assert "a rank for each" in refusal({"prompt": "p", "responses": ["a"], "ranks": [1, 2]})
     assert "all the same" in refusal({"prompt": "p", "responses": ["a", "a "], "ranks": [1, 2]})

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from app import cli
 from labeling.importing import ImportConfig, import_into
+from labeling.report import report
 from labeling.store import open_store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,6 +59,7 @@ def test_a_file_from_the_command_line_twice(tmp_path, capsys):
     with open_store(tmp_path / "run", read_only=True) as store:
         assert len(store.imported_rankings()) == 25
         assert [i.source for i in store.imports()] == [str(file)] * 2
+    assert "imported    25 preferences" in report(tmp_path / "run", as_json=False)
 
 
 def test_a_dry_run_shows_what_would_be_and_stores_nothing(tmp_path, capsys):
@@ -209,6 +211,6 @@ def test_readme_names_every_option():
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for f in fields(ImportConfig):
-        name = (f.metadata.get("names") or (f"--{f.name.replace('_', '-')}",))[0]
+        name = (f.metadata.get("flags") or (f"--{f.name.replace('_', '-')}",))[0]
         assert f"| `{name}` |" in readme, name
         assert f.metadata["help"] in readme, name

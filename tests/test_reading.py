@@ -10,9 +10,10 @@ import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
+from datasets.exceptions import DatasetNotFoundError
 
 from data.lines import LONGEST_LINE
-from data.reading import SourceError, hub_rows, read_rows
+from data.reading import SourceError, _said, hub_rows, read_rows
 
 ROWS = [
     {
@@ -105,6 +106,40 @@ def test_a_data_set_that_is_streamed(tmp_path):
     assert [row.values for row in found] == ROWS
     with pytest.raises(SourceError, match="cannot be read"):
         list(hub_rows(str(tmp_path), "dev"))
+
+
+def test_a_data_set_with_configurations_names_them(tmp_path):
+    data_set().to_json(tmp_path / "good" / "train.jsonl")
+    data_set().to_json(tmp_path / "bad" / "train.jsonl")
+    kinds = "\n".join(f"- config_name: {n}\n  data_files: {n}/train.jsonl" for n in ("good", "bad"))
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{kinds}\n---\n")
+    with pytest.raises(SourceError, match="several configurations; choose one by --subset: 'good', 'bad'"):
+        list(hub_rows(str(tmp_path), "train"))
+    assert len(list(hub_rows(str(tmp_path), "train", "good"))) == 30
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            DatasetNotFoundError(
+                "Dataset 'a/b' is a gated dataset on the Hub. Visit the dataset page to ask."
+            ),
+            "gated; ask for access",
+        ),
+        (
+            DatasetNotFoundError("Dataset 'a/b' doesn't exist on the Hub or cannot be accessed."),
+            "no data set on",
+        ),
+        (ConnectionError("Couldn't reach 'a/b' on the Hub"), "the hub does not answer"),
+        (ValueError("Bad split: dev. Available splits: ['train']\nmore"), "Available splits: ['train']."),
+    ],
+)
+def test_what_the_hub_says_in_one_sentence(error, says):
+    said = _said("a/b", error)
+    assert says in said
+    assert said.endswith(".")
+    assert "\n" not in said
 
 
 def test_nested_parquet(tmp_path):
@@ -217,6 +252,9 @@ def test_what_is_no_source(tmp_path):
     (tmp_path / "c.zip").write_bytes(b"PK\3\4")
     with pytest.raises(SourceError, match="zip archive; unpack it"):
         read_rows(str(tmp_path / "c.zip"))
+    (tmp_path / "one.json").write_text('{\n "data": []\n}')
+    with pytest.raises(SourceError, match="is one JSON object; wanted: an object a line, or an array"):
+        read_rows(str(tmp_path / "one.json"))
     for name in ("gone.jsonl", "no/such/folder/at/all", "./gone"):
         with pytest.raises(SourceError, match="There is no file or folder"):
             read_rows(name)

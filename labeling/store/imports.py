@@ -139,6 +139,11 @@ class Imports(Tasks):
             for row in self.rows("select * from imports order by id desc")
         ]
 
+    def imported_in_all(self) -> dict[str, int]:
+        """How many prompts, demonstrations and preferences all imports have added."""
+        kinds = ("prompts", "demonstrations", "preferences")
+        return {kind: sum(i.added.get(kind, 0) for i in self.imports()) for kind in kinds}
+
     # what the worker reads
 
     def imported_prompts(self) -> list[tuple[str, str]]:
