@@ -75,6 +75,7 @@ class Imports(Tasks):
                 """,
                 [(text, f"import {import_id}", split, now()) for text, split in splits],
             )
+            few = self._has_few_of_its_own()
             asked = self._ask(import_id, own)
             added = {
                 "demonstrations": self._inserted(
@@ -96,7 +97,7 @@ class Imports(Tasks):
             known = len(items) - asked - sum(added.values())
             if ask:
                 asked += self._ask(import_id, others)
-            if asked:
+            if few and not self._has_few_of_its_own():
                 self._make_room(db)
             added |= {"prompts": asked, "known": known}
             before = from_json(self.value("select added from imports where id = ?", [import_id]))
@@ -111,12 +112,14 @@ class Imports(Tasks):
             [(import_id, text) for text in dict.fromkeys(texts)],
         )
 
+    def _has_few_of_its_own(self) -> bool:
+        some = "select count(*) from (select 1 from prompts where import_id is not null limit ?)"
+        return self.value(some, [LEAST_DIFFERENT]) < LEAST_DIFFERENT
+
     def _make_room(self, db: Any) -> None:
         """Who brings prompts of their own does not want the starter's; a few are no replacement."""
-        if self.imported_prompt_count() >= LEAST_DIFFERENT:
-            sql = "update prompts set active = 0 where source = 'starter' and import_id is null and active"
-            if db.execute(sql).rowcount:
-                self._retire("prompt_id in (select id from prompts where not active)", {})
+        db.execute("update prompts set active = 0 where source = 'starter' and import_id is null and active")
+        self._retire("prompt_id in (select id from prompts where not active)", {})
 
     def _inserted(self, sql: str, rows: Sequence[tuple]) -> int:
         """How many rows it changed, of those that it might have."""
@@ -150,10 +153,6 @@ class Imports(Tasks):
         """(text, split) of the prompts that were imported to be asked, whether they are asked now or not."""
         rows = self.rows("select text, split from prompts where import_id is not null order by id")
         return [(row["text"], row["split"]) for row in rows]
-
-    def imported_prompt_count(self) -> int:
-        """How many there are."""
-        return self.value("select count(*) from prompts where import_id is not null")
 
     def leave_out(self, prompt_ids: Sequence[int]) -> None:
         """Ask these no more: the model cannot read them, say."""

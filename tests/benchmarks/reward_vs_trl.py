@@ -20,6 +20,7 @@ import random
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,10 +104,11 @@ def podium(ask: dict) -> dict:
     ]
     config = RewardModelConfig(epochs=ask["passes"], borrowed_weight=0.5 if ask["borrow"] else 0.0)
     train, heldout = rankings[: ask["train"]], data[ask["train"] :]
-    begun = now(device)
+    begun, worked = now(device), time.process_time()
     for _ in train_reward_model(model, train, config, ask["seed"]):
         pass
     seconds, memory = now(device) - begun, peak_memory(device)
+    memory["cpu_seconds"] = time.process_time() - worked
     scores = model.score(
         [d["prompt"] for d in heldout for _ in d["responses"]], [r for d in heldout for r in d["responses"]]
     )
@@ -164,7 +166,7 @@ def trl(ask: dict) -> dict:
 
     class Begin(TrainerCallback):
         def on_train_begin(self, *_args, **_more):
-            begun.append(now(device))
+            begun.extend((now(device), time.process_time()))
 
     with tempfile.TemporaryDirectory() as scratch:
         config = RewardConfig(
@@ -191,6 +193,7 @@ def trl(ask: dict) -> dict:
         )
         trainer.train()
         seconds, memory = now(device) - begun[0], peak_memory(device)
+        memory["cpu_seconds"] = time.process_time() - begun[1]
     heldout, scores = data[ask["train"] :], []
     trained = trainer.model.eval()
     with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=ask["bf16"]):
