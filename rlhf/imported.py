@@ -7,9 +7,8 @@ from data.preferences import RankedResponses
 from rlhf.models import Family
 from rlhf.prompts import fits
 
-LONGEST = (
-    4  # times --max-new-tokens: what people wrote may be longer than the policy's responses, within reason
-)
+# Tokens of a response: what people wrote may be longer than what the policy may write, within reason.
+LONGEST, TIMES = 384, 4  # the larger of the two counts, the second times --max-new-tokens
 
 
 def readable(
@@ -20,10 +19,10 @@ def readable(
     weight: what one of them counts, beside 1 of an annotator's here. Their responses ended by themselves, as
     far as anybody knows.
     """
-    tokenizer = family.tokenizer
+    tokenizer, longest = family.tokenizer, max(LONGEST, TIMES * max_new_tokens)
 
     def short(response: str) -> bool:
-        return len(tokenizer(response, add_special_tokens=False)["input_ids"]) <= LONGEST * max_new_tokens
+        return len(tokenizer(response, add_special_tokens=False)["input_ids"]) <= longest
 
     found = [
         RankedResponses(r.prompt, r.responses, r.ranks, strength=r.strength, weight=weight, imported=True)

@@ -128,7 +128,7 @@ def test_what_is_too_long_to_learn_from_is_left_out(tiny_model):
     fine = ImportedRanking("short?", ("a", "b"), (1, 2), 2)
     long = [
         ImportedRanking("q" * 200, ("a", "b"), (1, 2)),
-        ImportedRanking("short?", ("a" * 41, "b"), (1, 2)),
+        ImportedRanking("short?", ("a" * 385, "b"), (1, 2)),
     ]
     [found] = readable(family, [fine, *long], 100, 10, weight=0.5)
     assert found == RankedResponses("short?", ("a", "b"), (1, 2), strength=2, weight=0.5, imported=True)
