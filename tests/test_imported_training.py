@@ -30,7 +30,9 @@ def start(tmp_path):
     def start(**changes):
         store = open_store(tmp_path / "run", create=True, migrate=True)
         stores.append(store)
-        worker = Worker(store, tmp_path / "run", replace(CONFIG, **changes))
+        file = tmp_path / "prompts.txt"  # a few, or reading all of the starter's would take most of the time
+        file.write_text("\n".join(pair.prompt for pair in islice(sft_pairs(9), 120)))
+        worker = Worker(store, tmp_path / "run", replace(CONFIG, **{"prompts": str(file), **changes}))
         worker.load()
         return worker
 
@@ -67,9 +69,7 @@ def test_a_round_of_imported_preferences_alone(start, tmp_path, monkeypatch):
     small = RoundConfig(ppo=SMALL, normalise_on=48, heldout_prompts=16)
     monkeypatch.setattr(Worker, "round_config", lambda self: small)
     bring(tmp_path, pairs(40))
-    file = tmp_path / "prompts.txt"
-    file.write_text("\n".join(pair.prompt for pair in islice(sft_pairs(9), 120)))
-    worker = start(prompts=str(file))
+    worker = start()
     assert worker.step() == "fill"  # annotators first; and nothing starts by itself
     assert worker.store.new_rankings() == 0
     assert train(worker) == "round"
@@ -104,7 +104,7 @@ def test_too_few_are_said_to_be_too_few_and_switched_off_they_are_none(start, tm
 def test_imported_prompts_are_this_runs_and_those_the_model_cannot_read_are_left_out(start, tmp_path, capsys):
     own = [{"prompt": f"What is {n} plus {n}?"} for n in range(30)]
     bring(tmp_path, [*own, {"prompt": "very " * 600 + "long"}])
-    worker = start()
+    worker = start(prompts="")
     assert {p.text for p in worker.store.prompts()} == {row["prompt"] for row in own}
     assert "1 prompts over 487 tokens left out" in capsys.readouterr().out
     assert worker.step() == "fill"
