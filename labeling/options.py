@@ -57,7 +57,6 @@ def _options(kind: type) -> list[inspect.Parameter]:
     ]
 
 
-
 @contextmanager
 def one_sentence(*errors: type[Exception]) -> Iterator[None]:
     """Let these errors end the command with their sentence and exit code 2, not with a traceback."""
