@@ -75,6 +75,7 @@ def as_learned(rankings: Sequence[RankedTask]) -> list[RankedResponses]:
                 partial=r.partial,
                 acceptable=True if written and said is False else said,
                 strength=0 if written else r.strength,
+                weight=r.weight,
             )
         )
     return learned

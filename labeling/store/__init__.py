@@ -11,6 +11,7 @@ It is the only code with SQL. Reads top to bottom, one noun to a file, each buil
     worker.py     heartbeat, commands, samples, status
     instructions.py   guidelines and their versions, the form
     reports.py    what the reports on rankings are made from
+    judges.py     models that rank by a constitution, and its versions
 
 Nothing here is slow and nothing is cached: what a method returns is what is on disk.
 """
@@ -22,21 +23,22 @@ from labeling.ranking import Better, InvalidRanking, Mark, Remarks
 from labeling.store.database import FILE_NAME, KEEP, StoreError, open_file
 from labeling.store.imports import Import, Imports
 from labeling.store.instructions import Guidelines
-from labeling.store.people import People, Person
+from labeling.store.judges import Constitution, Judgement, Judges
+from labeling.store.people import Person
 from labeling.store.rankings import NonceReused, RankedTask, Ranking
-from labeling.store.reports import RankingFacts, Reports
+from labeling.store.reports import RankingFacts
 from labeling.store.rounds import NewPolicy, Policy, Round
 from labeling.store.tasks import NewResponse, Prompt, Task, TaskClosed, TaskLeased, TaskUnknown
 
 __all__ = [
-    "FILE_NAME", "KEEP", "Better", "Form", "Guidelines", "Import", "InvalidRanking", "Mark", "NewPolicy",
-    "NewResponse", "NonceReused", "Person", "Policy", "Prompt", "RankedTask", "Ranking", "RankingFacts",
-    "Remarks", "Round", "Store", "StoreError", "Task", "TaskClosed", "TaskLeased", "TaskUnknown",
-    "open_store",
+    "FILE_NAME", "KEEP", "Better", "Constitution", "Form", "Guidelines", "Import", "InvalidRanking",
+    "Judgement", "Mark", "NewPolicy", "NewResponse", "NonceReused", "Person", "Policy", "Prompt",
+    "RankedTask", "Ranking", "RankingFacts", "Remarks", "Round", "Store", "StoreError", "Task", "TaskClosed",
+    "TaskLeased", "TaskUnknown", "open_store",
 ]  # fmt: skip
 
 
-class Store(People, Reports, Imports):
+class Store(Judges, Imports):
     """One run directory's `labels.db`. Safe to share between threads."""
 
 

@@ -12,6 +12,17 @@ from labeling.store.tasks import LEASE_SECONDS, Task, TaskClosed, TaskLeased, Ta
 NOTHING = Remarks()
 # A withdrawn ranking stays on record and counts nowhere; a skip counts as nobody's opinion.
 COUNTED = "rankings.withdrawn_at is null and rankings.kind = 'ranked'"
+AI_FEEDBACK = "ai_feedback"  # the setting: whether judges' rankings are learned from, how much each counts
+# What is learned from, and counts towards the next round: of judges nothing while they are switched off, and
+# never what they say of a task that a person had ranked before, which is there to compare the two.
+LEARNED = f"""{COUNTED} and (rankings.person_id not in (select person_id from judges) or (
+    coalesce((select json_extract(value, '$.use') from settings where key = '{AI_FEEDBACK}'), 1)
+    and not exists (
+        select 1 from rankings as before join people on people.id = before.person_id
+        where before.task_id = rankings.task_id and before.id < rankings.id and people.kind = 'human'
+          and before.withdrawn_at is null and before.kind = 'ranked'
+    )
+))"""
 
 
 class NonceReused(StoreError):
@@ -46,6 +57,8 @@ class RankedTask:
     strength: int
     comment: str
     better: str | None = None  # written by the annotator: above all that were shown
+    weight: float = 1.0  # how much it counts beside one of a person's
+    by_judge: bool = False  # a model that ranks by a constitution
 
 
 class Rankings(Tasks):
@@ -58,9 +71,10 @@ class Rankings(Tasks):
         seconds: float | None = None,
         remarks: Remarks = NOTHING,
         guidelines: int | None = None,
+        beside: bool = False,
     ) -> Ranking:
         """Store a ranking (a skip when `ranks` is None) and close the task if no other is wanted, in one
-        transaction. guidelines: the version it was made under.
+        transaction. guidelines: the version it was made under. beside: the task stays as it is.
 
         The nonce is made by the client, once per submission: a second click or a retry after a lost reply
         finds the stored ranking and changes nothing. Raises TaskUnknown, TaskClosed, TaskLeased,
@@ -71,7 +85,7 @@ class Rankings(Tasks):
             if stored:
                 return self._repeated(stored, person_id, task_id, ranks, remarks)
             at = now()
-            task = self._free_task(task_id, person_id, at)
+            task = self._free_task(task_id, person_id, at, ranked_too=beside)
             responses = self.rows(
                 """
                 select position, response_id, responses.text from task_responses
@@ -110,7 +124,8 @@ class Rankings(Tasks):
             )
             if remarks.better:
                 self._add_demonstration(ranking_id, task["prompt_id"], remarks.better, responses, at)
-            self._close(task, kind, at)
+            if not beside:
+                self._close(task, kind, at)
             found = (order.ranks, order.partial) if order else (None,)
             return Ranking(ranking_id, task_id, person_id, kind, *found)
 
@@ -271,27 +286,31 @@ class Rankings(Tasks):
     # what the worker reads
 
     def ranking_count(self, include_skips: bool = False) -> int:
-        """How many rankings stand."""
-        return self.value(
-            "select count(*) from rankings where withdrawn_at is null and (kind = 'ranked' or ?)",
-            [include_skips],
-        )
+        """How many rankings there are to learn from; with `include_skips` how many stand, skips too."""
+        which = "withdrawn_at is null" if include_skips else LEARNED
+        return self.value(f"select count(*) from rankings where {which}")
 
     def last_ranking_id(self) -> int:
         """The newest ranking's id, 0 before the first."""
         return self.value("select coalesce(max(id), 0) from rankings")
 
     def new_rankings_since(self, ranking_id: int) -> int:
-        """How many rankings stand that came after this one."""
-        return self.value(f"select count(*) from rankings where {COUNTED} and id > ?", [ranking_id])
+        """How many rankings there are to learn from that came after this one."""
+        return self.value(f"select count(*) from rankings where {LEARNED} and rankings.id > ?", [ranking_id])
 
-    def rankings(self, through: int | None = None) -> list[RankedTask]:
-        """The standing rankings, oldest first, up to and including id `through`."""
+    def ai_feedback(self) -> dict[str, Any]:
+        """Whether rankings by judges are learned from (`use`), and how much each counts beside one of a
+        person's (`weight`)."""
+        return {"use": True, "weight": 0.5} | self.get_setting(AI_FEEDBACK, {})
+
+    def rankings(self, through: int | None = None, *, all_standing: bool = False) -> list[RankedTask]:
+        """The rankings to learn from, oldest first, up to and including id `through`; or all that stand."""
+        weight = self.ai_feedback()["weight"]
         rows = self.rows(
             f"""
             select rankings.id, tasks.prompt_id, prompts.text as prompt, tasks.policy_version,
                    rankings.person_id, people.kind as person_kind, partial, acceptable, strength, comment,
-                   demonstrations.text as better,
+                   demonstrations.text as better, judges.person_id is not null as by_judge,
                    json_group_array(
                        json_array(ranks.position, ranks.rank, responses.text, responses.finished)
                    ) as shown
@@ -302,7 +321,8 @@ class Rankings(Tasks):
             join ranks on ranks.ranking_id = rankings.id
             join responses on responses.id = ranks.response_id
             left join demonstrations on demonstrations.ranking_id = rankings.id
-            where {COUNTED} and (:through is null or rankings.id <= :through)
+            left join judges on judges.person_id = rankings.person_id
+            where {COUNTED if all_standing else LEARNED} and (:through is null or rankings.id <= :through)
             group by rankings.id order by rankings.id
             """,
             {"through": through},
@@ -313,7 +333,8 @@ class Rankings(Tasks):
             _, ranks, texts, finished = (list(column) for column in zip(*shown, strict=True))
             ended = [bool(f) for f in finished]
             acceptable = row["acceptable"]
-            row |= {"partial": bool(row["partial"])}
+            row |= {"partial": bool(row["partial"]), "by_judge": bool(row["by_judge"])}
+            row |= {"weight": weight if row["by_judge"] else 1.0}
             row |= {"acceptable": None if acceptable is None else bool(acceptable)}
             found.append(RankedTask(**row, ranks=ranks, responses=texts, finished=ended))
         return found
@@ -334,16 +355,23 @@ class Rankings(Tasks):
         )
 
     def ranking_counts_by_kind(self) -> dict[str, int]:
-        """Standing rankings by humans and by programs, never mixed in silently."""
-        rows = self.rows("select kind, sum(ranked) as n from people group by kind")
-        return {"human": 0, "program": 0} | {row["kind"]: row["n"] for row in rows}
+        """Standing rankings by humans, by judges and by other programs, never mixed in silently."""
+        rows = self.rows(
+            """
+            select iif(judges.person_id is null, kind, 'judge') as kind, sum(ranked) as n
+            from people left join judges on judges.person_id = people.id group by 1
+            """
+        )
+        return {"human": 0, "program": 0, "judge": 0} | {row["kind"]: row["n"] for row in rows}
 
-    def _free_task(self, task_id: int, person_id: int, at: float) -> dict[str, Any]:
+    def _free_task(self, task_id: int, person_id: int, at: float, ranked_too: bool = False) -> dict[str, Any]:
         """The row of a task this person may rank. Raises TaskUnknown, TaskClosed, and TaskLeased when
         somebody else holds it."""
-        task = self._standing_task(task_id)
-        self._not_with_another(task, person_id, at)
-        if task["wanted"] > 1 and self.value(
+        task = self._task_row(task_id)
+        if not (ranked_too and task["state"] == "ranked"):
+            task = self._standing_task(task_id)
+            self._not_with_another(task, person_id, at)
+        if (task["wanted"] > 1 or ranked_too) and self.value(
             "select 1 from rankings where task_id = ? and person_id = ? and withdrawn_at is null",
             [task_id, person_id],
         ):

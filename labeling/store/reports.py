@@ -23,24 +23,36 @@ class RankingFacts:
     ranks: list[int]  # dense, 1 is best
     characters: list[int]  # length of each response
     tokens: list[int]  # the same, without EOS
+    judge: bool = False  # a model that ranks by a constitution
 
 
 class Reports(Instructions):
     def ranking_facts(self, kind: str | None = None) -> list[RankingFacts]:
         """The standing rankings and skips of humans, of programs, or of all (None), oldest first."""
+        return self._facts(":kind is null or people.kind = :kind", kind)
+
+    def judged_facts(self) -> list[RankingFacts]:
+        """The standing rankings of what judges have ranked: theirs, and those of people."""
+        judged = "select task_id from rankings where person_id in (select person_id from judges)"
+        who = "(people.kind = 'human' or judges.person_id is not null)"
+        return self._facts(f"rankings.kind = 'ranked' and {who} and rankings.task_id in ({judged})")
+
+    def _facts(self, which: str, kind: str | None = None) -> list[RankingFacts]:
         rows = self.rows(
-            """
+            f"""
             select rankings.id, rankings.task_id, rankings.person_id, people.name as person, people.kind,
                    tasks.policy_version, rankings.created_at, rankings.seconds, rankings.partial,
+                   judges.person_id is not null as judge,
                    json_group_array(
                        json_array(ranks.position, ranks.rank, length(responses.text), responses.tokens)
                    ) filter (where ranks.ranking_id is not null) as shown
             from rankings
             join tasks on tasks.id = rankings.task_id
             join people on people.id = rankings.person_id
+            left join judges on judges.person_id = rankings.person_id
             left join ranks on ranks.ranking_id = rankings.id
             left join responses on responses.id = ranks.response_id
-            where rankings.withdrawn_at is null and (:kind is null or people.kind = :kind)
+            where rankings.withdrawn_at is null and ({which})
             group by rankings.id order by rankings.id
             """,
             {"kind": kind},
@@ -50,7 +62,7 @@ class Reports(Instructions):
             shown = sorted(json.loads(row.pop("shown")))  # by position
             columns = zip(*shown, strict=True) if shown else ((),) * 4
             _, ranks, characters, tokens = (list(column) for column in columns)
-            row["partial"] = bool(row["partial"])
+            row |= {"partial": bool(row["partial"]), "judge": bool(row["judge"])}
             found.append(RankingFacts(**row, ranks=ranks, characters=characters, tokens=tokens))
         return found
 

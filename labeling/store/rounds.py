@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labeling.store.database import StoreError, from_json, now, to_json
-from labeling.store.rankings import COUNTED, Rankings
+from labeling.store.rankings import COUNTED, LEARNED, Rankings
 
 OUTCOMES = ("published", "rejected", "failed", "stopped")
 METHODS = ("ppo", "dpo", "both", "sft")
@@ -104,7 +104,7 @@ class Rounds(Rankings):
     # rounds
 
     def begin_round(self, config: dict[str, Any], method: str = "ppo") -> Round:
-        """Start a round over all standing rankings (sft: over none), or start the one that was killed again.
+        """Start a round over what there is to learn from (sft: no rankings), or the one that was killed again.
 
         A repeated round keeps its id, method, rankings and parent; its settings are the new attempt's.
         """
@@ -120,7 +120,7 @@ class Rounds(Rankings):
             if parent is None:
                 raise StoreError("There is no policy to train yet.")
             through = self.trained_through() if method == "sft" else self.last_ranking_id()
-            used = f"select count(*) from rankings where {COUNTED} and id <= ?"
+            used = f"select count(*) from rankings where {LEARNED} and rankings.id <= ?"
             round_id = self.insert(
                 "rounds",
                 state="running",
@@ -189,7 +189,7 @@ class Rounds(Rankings):
         return self.value("select trained_through from rounds order by id desc limit 1") or 0
 
     def new_rankings(self) -> int:
-        """How many standing rankings no round has used: they count towards the next one."""
+        """How many rankings to learn from no round has used: they count towards the next one."""
         return self.new_rankings_since(self.trained_through())
 
     def effect(self, person_id: int) -> dict[str, Any] | None:

@@ -139,8 +139,9 @@ class Worker(Rounds):
         last = next(iter(self.rounds(limit=1)), None)
         return {
             "policy_version": published.version if published else None,
-            "rankings": counts["human"] + counts["program"],
+            "rankings": sum(counts.values()),
             "programs": counts["program"],
+            "judges": counts["judge"],
             "open_tasks": self.open_tasks(),
             "rankings_per_round": per_round,
             "until_next_round": max(0, per_round - self.new_rankings()),

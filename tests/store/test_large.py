@@ -49,7 +49,7 @@ def test_how_many_stand_is_kept_through_everything(store, anna, ben):
         step()
         assert [row["ranked"] for row in counted(store)] == list(each)
         assert all(row["ranked"] == row["counted"] for row in counted(store))
-        assert store.ranking_counts_by_kind() == {"human": each[0], "program": each[1]}
+        assert store.ranking_counts_by_kind() == {"human": each[0], "program": each[1], "judge": 0}
         assert store.person_counts(anna) == {"today": each[0], "total": each[0]}
     with store.write() as db:  # by hand, as an archive might be cleaned
         db.execute("delete from ranks")

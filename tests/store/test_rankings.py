@@ -131,7 +131,7 @@ def test_counts(store, anna, ben, monkeypatch):
         add_task(store, str(i))
         rank(store, anna if i < 3 else ben, f"n{i}")
     assert store.ranking_count() == store.new_rankings_since(0) == 5
-    assert store.ranking_counts_by_kind() == {"human": 3, "program": 2}
+    assert store.ranking_counts_by_kind() == {"human": 3, "program": 2, "judge": 0}
     assert store.new_rankings_since(store.last_ranking_id() - 1) == 1
     assert store.person_counts(anna) == {"today": 3, "total": 3}
     counts = {person["name"]: (person["rankings"], person["skips"]) for person in store.people()}
