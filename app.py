@@ -1,10 +1,11 @@
 """Podium's one door: `python app.py` serves; the other commands are listed by `python app.py --help`.
 
 Nothing is decided here. Options are made from dataclasses, and heavy modules are imported by the command that
-needs them: nothing in this process imports torch but `evaluate`.
+needs them: nothing in this process imports torch but `evaluate`, and `judge` for a model of its own.
 """
 
 import json
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,7 @@ from labeling.options import one_sentence, with_options
 from labeling.serve import ServeConfig
 from labeling.simulate import SimulateConfig
 from rlhf.config import WorkerConfig
+from rlhf.judge import JudgeConfig
 
 RunDir = Annotated[Path, typer.Option(help="The run to look at.")]
 
@@ -113,6 +115,24 @@ def evaluate(
             labels=behaviours,
         )
         print(json.dumps(result, indent=2) if as_json else comparison(result))
+
+
+@cli.command()
+@with_options(config=JudgeConfig)
+def judge(config: JudgeConfig, run_dir: RunDir = Path("runs/default")) -> None:
+    """Let a model rank by the constitution, criticise and revise; beside a running server or without one."""
+    from labeling.report import judged
+    from labeling.store import StoreError, open_store
+    from rlhf.config import ModelError
+    from rlhf.judge import Judging, open_judge
+    from rlhf.judge_client import EndpointError
+
+    with one_sentence(StoreError, EndpointError, ModelError, ValueError), open_store(run_dir) as store:
+        with closing(open_judge(config)) as model:
+            summary = Judging(store, model, config).run()
+        print(judged(store, summary, summary.cost(config)))
+        if summary.trouble:
+            raise EndpointError(summary.trouble)
 
 
 def main() -> None:

@@ -88,6 +88,15 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class JudgeAgreement:
+    """A judge, which is a model, beside the people whose tasks it ranked too."""
+
+    person_id: int
+    judge: str
+    agreed: Agreed
+
+
+@dataclass(frozen=True)
 class _Comparison:
     """Two people's rankings of one task, the earlier known person first."""
 
@@ -107,11 +116,14 @@ class _Comparison:
         return max(self.first.created_at, self.second.created_at)
 
 
-def report(facts: Sequence[RankingFacts], kind: str, left_out: int = 0) -> dict[str, Any]:
+def report(
+    facts: Sequence[RankingFacts], kind: str, left_out: int = 0, judged: Sequence[RankingFacts] = ()
+) -> dict[str, Any]:
     """Everything the tab shows, as JSON can hold it.
 
     facts: rankings and skips, oldest first, of one `kind` (human, program) or of all. left_out: how many
-    rankings of the other kind there are, for the sentence that says whom this counts.
+    rankings of the other kind there are, for the sentence that says whom this counts. judged: rankings of
+    people and judges over what judges have ranked, whatever the kind.
     """
     rankings = [one for one in facts if one.ranks]
     return {
@@ -124,6 +136,7 @@ def report(facts: Sequence[RankingFacts], kind: str, left_out: int = 0) -> dict[
         "length": asdict(length_bias(rankings)),
         "pace": asdict(pace(facts)),
         "agreement": asdict(agreement(rankings)),
+        "judges": [asdict(one) for one in with_judges(judged)],
     }
 
 
@@ -161,6 +174,23 @@ def agreement(rankings: Sequence[RankingFacts]) -> Agreement:
     return Agreement(_agreed(compared), pairs, _over_time(compared))
 
 
+def with_judges(judged: Sequence[RankingFacts]) -> list[JudgeAgreement]:
+    """Each judge against the people who ranked the same tasks, most tasks first. judged: without skips."""
+    people: dict[int, list[RankingFacts]] = {}
+    for one in judged:
+        if one.kind == "human":
+            people.setdefault(one.task_id, []).append(one)
+    by_judge: dict[int, list[_Comparison]] = {}
+    for one in judged:
+        if one.judge:
+            both = [_Comparison(person, one) for person in people.get(one.task_id, [])]
+            by_judge.setdefault(one.person_id, []).extend(both)
+    names = {one.person_id: one.person for one in judged}
+    few = "Too few: {} of at least {} tasks are ranked by a person and this judge."
+    found = [JudgeAgreement(id_, names[id_], _agreed(both, few)) for id_, both in by_judge.items()]
+    return sorted(found, key=lambda one: -one.agreed.tasks)
+
+
 def _pair(compared: list[_Comparison]) -> PairAgreement:
     both = compared[0].first, compared[0].second
     people, kinds = (tuple(getattr(one, name) for one in both) for name in ("person", "kind"))
@@ -181,11 +211,13 @@ def _over_time(compared: list[_Comparison]) -> list[BlockAgreement]:
     return found
 
 
-def _agreed(compared: list[_Comparison]) -> Agreed:
+TOO_FEW = "Too few: {} of at least {} tasks are ranked by two annotators."
+
+
+def _agreed(compared: list[_Comparison], few: str = TOO_FEW) -> Agreed:
     tasks = len({one.task_id for one in compared})
     if tasks < FEWEST_TASKS:
-        few = f"Too few: {tasks} of at least {FEWEST_TASKS} tasks are ranked by two annotators."
-        return Agreed(few, tasks, None, None, None, 0)
+        return Agreed(few.format(tasks, FEWEST_TASKS), tasks, None, None, None, 0)
     sizes = sorted({len(one.first.ranks) for one in compared})
     same, sums, ids, known = [], [], [], 0
     for size in sizes:
@@ -207,8 +239,8 @@ def _agreed(compared: list[_Comparison]) -> Agreed:
     tau, alpha = resampled(added, [mean_of_sums, lambda draws: _alpha(draws[:, 2:], sizes)])
     same_order = share(agree, decided)
     nothing = not (same_order or tau or alpha)
-    few = "Every ranking of these tasks ties all responses." if nothing else None
-    return Agreed(few, tasks, same_order, tau, alpha, all_tied=len(compared) - known)
+    tied = "Every ranking of these tasks ties all responses." if nothing else None
+    return Agreed(tied, tasks, same_order, tau, alpha, all_tied=len(compared) - known)
 
 
 def _weights(compared: list[_Comparison]) -> np.ndarray:

@@ -57,8 +57,9 @@ class ReportCache:
             return known
 
     def _make(self, kind: str) -> dict[str, Any]:
+        judged = self.store.judged_facts()
         if kind == "all":
-            return report(self.store.ranking_facts(), kind)
-        others = {"human": "program", "program": "human"}[kind]
-        left_out = self.store.ranking_counts_by_kind()[others]
-        return report(self.store.ranking_facts(kind), kind, left_out)
+            return report(self.store.ranking_facts(), kind, judged=judged)
+        counts = self.store.ranking_counts_by_kind()
+        left_out = {"human": counts["program"] + counts["judge"], "program": counts["human"]}[kind]
+        return report(self.store.ranking_facts(kind), kind, left_out, judged)

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from labeling.store import open_store
+from labeling.agreement import Agreed, with_judges
+from labeling.store import Store, open_store
 
 
 def report(run_dir: Path, as_json: bool) -> str:
@@ -25,7 +26,7 @@ def text(status: dict[str, Any]) -> str:
     lines = {
         "model": status["model"] or "not loaded yet",
         "policy": "none yet" if version is None else f"version {version}",
-        "rankings": f"{status['rankings']}, of which {status['programs']} by programs",
+        "rankings": _by_whom(status),
         "next round": f"in {status['until_next_round']} of {status['rankings_per_round']} rankings",
         "open tasks": str(status["open_tasks"]),
         "worker": _worker(worker, status["now"]),
@@ -60,6 +61,45 @@ def comparison(result: dict[str, Any]) -> str:
     both = [name for name in old if name in new]
     shares = [f"  {name:<20} {old[name]:>4.0%} -> {new[name]:>4.0%}" for name in both]
     return "\n".join([text, *(["share of responses that are"] if shares else []), *shares])
+
+
+def judged(store: Store, summary: Any, cost: float) -> str:
+    """One run of a judge for a terminal. summary: `rlhf.judge.Summary`; cost: by the prices, 0 without."""
+    s = summary
+    tokens = f"{s.used.prompt_tokens} of prompts, {s.used.response_tokens} of responses, {s.used.calls} calls"
+    lines = {
+        "judge": f"{s.judge}, {s.seconds:.0f} s",
+        "ranked": f"{s.ranked} open tasks, and {s.compared} that people had ranked; {s.failed} without a "
+        f"usable answer, {s.taken} ranked by others meanwhile",
+        "tokens": f"{tokens}{f', {cost:.4f} by the prices given' if cost else ''}",
+    }
+    if s.consistent:
+        mean = sum(s.consistent) / len(s.consistent)
+        lines["consistent"] = f"{mean:.0%} of pairs ranked alike in both orders (mean of tasks)"
+    if s.revised or s.as_they_were or s.not_revised:
+        left = f"{s.as_they_were} left as they were, {s.not_revised} without a usable answer"
+        lines["revised"] = f"{s.revised} responses, now demonstrations; {left}"
+    [agreed] = [one.agreed for one in with_judges(store.judged_facts()) if one.person_id == s.person_id] or [
+        None
+    ]
+    if agreed is not None:
+        lines["people"] = _with_people(agreed)
+    return "\n".join(f"{name:<11} {value}" for name, value in lines.items())
+
+
+def _with_people(agreed: Agreed) -> str:
+    """How a judge and people agree."""
+    if agreed.too_few or agreed.same_order is None:
+        return agreed.too_few or "No pair of responses was decided by a person and this judge."
+    same, tau = agreed.same_order, agreed.tau
+    interval = "" if same.low is None else f" ({same.low:.0%} to {same.high:.0%})"
+    words = f"{same.value:.0%} of pairs in the same order{interval}, {agreed.tasks} tasks"
+    return words + (f", tau-b {tau.value:.2f}" if tau else "")
+
+
+def _by_whom(status: dict[str, Any]) -> str:
+    others = [f"{status[name]} by {name}" for name in ("programs", "judges") if name in status]
+    return f"{status['rankings']}, of which {' and '.join(others)}"
 
 
 def _share(result: dict[str, Any], name: str) -> str:

@@ -90,7 +90,7 @@ def test_rows_of_tables_that_are_made_anew_are_kept(run_dir, monkeypatch):
     earlier._migrations = schema.migrations._migrations[:5]
     with monkeypatch.context() as patch:
         patch.setattr(database, "migrations", earlier)
-        migrate(run_dir)
+        open_store(run_dir, create=True, migrate=True).close()
     with sqlite3.connect(run_dir / FILE_NAME) as old:
         old.executescript("""
             insert into people values (1, 'hash', 'anna', 'human', 1, 0);

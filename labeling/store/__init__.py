@@ -23,7 +23,7 @@ from labeling.ranking import Better, InvalidRanking, Mark, Remarks
 from labeling.store.database import FILE_NAME, KEEP, StoreError, open_file
 from labeling.store.imports import Import, Imports
 from labeling.store.instructions import Guidelines
-from labeling.store.judges import Constitution, Judgement, Judges
+from labeling.store.judges import Constitution, Judges
 from labeling.store.people import Person
 from labeling.store.rankings import NonceReused, RankedTask, Ranking
 from labeling.store.reports import RankingFacts
@@ -31,10 +31,10 @@ from labeling.store.rounds import NewPolicy, Policy, Round
 from labeling.store.tasks import NewResponse, Prompt, Task, TaskClosed, TaskLeased, TaskUnknown
 
 __all__ = [
-    "FILE_NAME", "KEEP", "Better", "Constitution", "Form", "Guidelines", "Import", "InvalidRanking",
-    "Judgement", "Mark", "NewPolicy", "NewResponse", "NonceReused", "Person", "Policy", "Prompt",
-    "RankedTask", "Ranking", "RankingFacts", "Remarks", "Round", "Store", "StoreError", "Task", "TaskClosed",
-    "TaskLeased", "TaskUnknown", "open_store",
+    "FILE_NAME", "KEEP", "Better", "Constitution", "Form", "Guidelines", "Import", "InvalidRanking", "Mark",
+    "NewPolicy", "NewResponse", "NonceReused", "Person", "Policy", "Prompt", "RankedTask", "Ranking",
+    "RankingFacts", "Remarks", "Round", "Store", "StoreError", "Task", "TaskClosed", "TaskLeased",
+    "TaskUnknown", "open_store",
 ]  # fmt: skip
 
 

@@ -9,17 +9,16 @@ Whether and how much rankings of judges are learned from is one setting (`ai_fee
 learned from at all is in `labeling.store.rankings.LEARNED`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from data.constitution import CONSTITUTION, check_constitution
-from labeling.ranking import Remarks
+from labeling.ranking import LONGEST_NAME, Remarks
 from labeling.store.database import StoreError, now
 from labeling.store.people import People, Person
 from labeling.store.rankings import AI_FEEDBACK, Ranking
 from labeling.store.reports import Reports
-from labeling.store.tasks import LEASE_SECONDS, Task
+from labeling.store.tasks import LEASE_SECONDS, Task, TaskClosed, TaskLeased
 
 HEAVIEST = 10.0
 # Nobody who has ranked or skipped a task, or was given it and withdrew for good, is asked again.
@@ -32,18 +31,6 @@ class Constitution:
     version: int  # 0: as delivered
     text: str  # Markdown
     created_at: float | None
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What is known of a judge's ranking beside the order."""
-
-    constitution: int  # version
-    calls: int = 0  # requests it took, retries too
-    prompt_tokens: int = 0
-    response_tokens: int = 0
-    consistent: float | None = None  # share of pairs ordered alike after a swap; None: none was told
-    seconds: float = 0.0
 
 
 class Judges(People, Reports):
@@ -188,44 +175,58 @@ class Judges(People, Reports):
         )
         return self.tasks([row["id"] for row in found])
 
+    def hold_to_judge(self, person_id: int, task_id: int, lease_seconds: float = LEASE_SECONDS) -> bool:
+        """Hold on to a task while the judge is asked; whether it still has it."""
+        with self.write() as db:
+            return bool(
+                db.execute(
+                    "update tasks set leased_until = ? where id = ? and leased_by = ? and state = 'open'",
+                    [now() + lease_seconds, task_id, person_id],
+                ).rowcount
+            )
+
     def add_judgement(
         self,
         person_id: int,
         task_id: int,
         nonce: str,
-        ranks: Sequence[int] | None,
-        judgement: Judgement,
+        ranks: list[int] | None,
         *,
         why: str = "",
         compare: bool = False,
-    ) -> Ranking:
+        constitution: int = 0,
+        calls: int = 0,
+        prompt_tokens: int = 0,
+        response_tokens: int = 0,
+        consistent: float | None = None,
+        seconds: float = 0.0,
+    ) -> Ranking | None:
         """Store a judge's ranking, or (ranks None) that it had no usable answer. why: its reason, or what
-        was wrong.
+        was wrong. None where somebody else has ranked the task meanwhile: then nothing is stored.
 
         compare: of a task that people have ranked, which stays as it is. Without an answer the task stays
-        open, and on nobody's screen.
-        Raises TaskUnknown, TaskClosed and TaskLeased as `add_ranking` does; then nothing is stored.
+        open, and is on nobody's screen. The rest is what is known beside the order: the constitution's
+        version, requests (retries too), tokens, share of pairs ranked alike in both orders, seconds.
         """
-        with self.write() as db:
-            remarks = Remarks(comment=why) if ranks is not None else Remarks(skip_reason=why[:60])
-            order = None if ranks is None else list(ranks)
-            ranking = self.add_ranking(
-                person_id,
-                task_id,
-                nonce,
-                order,
-                judgement.seconds,
-                remarks,
-                beside=compare or ranks is None,
-            )
-            if ranks is None:
+        remarks = Remarks(comment=why) if ranks is not None else Remarks(skip_reason=why[:LONGEST_NAME])
+        try:
+            with self.write() as db:
+                beside = compare or ranks is None
+                ranking = self.add_ranking(person_id, task_id, nonce, ranks, seconds, remarks, beside=beside)
+                if ranks is None:
+                    free = "update tasks set leased_by = null, leased_until = null"
+                    db.execute(f"{free} where id = ? and leased_by = ?", [task_id, person_id])
                 db.execute(
-                    "update tasks set leased_by = null, leased_until = null where id = ? and leased_by = ?",
-                    [task_id, person_id],
+                    """
+                    insert into judgements (ranking_id, constitution, calls, prompt_tokens, response_tokens,
+                                            consistent, seconds)
+                    values (?, ?, ?, ?, ?, ?, ?) on conflict do nothing
+                    """,
+                    [ranking.id, constitution, calls, prompt_tokens, response_tokens, consistent, seconds],
                 )
-            if self.value("select 1 from judgements where ranking_id = ?", [ranking.id]) is None:
-                self.insert("judgements", ranking_id=ranking.id, **vars(judgement))
-            return ranking
+                return ranking
+        except (TaskClosed, TaskLeased):
+            return None
 
     # critique and revise
 

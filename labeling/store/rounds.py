@@ -104,7 +104,7 @@ class Rounds(Rankings):
     # rounds
 
     def begin_round(self, config: dict[str, Any], method: str = "ppo") -> Round:
-        """Start a round over what there is to learn from (sft: no rankings), or the one that was killed again.
+        """Start a round over what there is to learn from (sft: no rankings), or one that was killed again.
 
         A repeated round keeps its id, method, rankings and parent; its settings are the new attempt's.
         """

@@ -101,11 +101,12 @@ function drawFacts() {
         : "");
     $(".pr-starter").hidden = !status.starter || memory.get("starter-seen") === true;
 
+    const programs = (status.programs || 0) + (status.judges || 0);  // to an annotator a judge is one too
     $(".pr-progress").hidden = !progress;
     if (!progress) return;
     $(".pr-mine").textContent = t("you", { today: progress.mine_today, total: progress.mine_total });
     $(".pr-total").textContent = t("project", { n: status.rankings })
-        + (status.programs ? " " + t("project.programs", { n: status.programs }) : "");
+        + (programs ? " " + t("project.programs", { n: programs }) : "");
     const needed = status.rankings_per_round || 1;
     const until = status.until_next_round ?? progress.until_next_round;
     const done = Math.min(needed, Math.max(0, needed - until));

@@ -117,8 +117,10 @@ function policyFact(status) {
 }
 
 function rankingsFact(status) {
-  const programs = status.programs || 0;
-  const from = programs === 0 ? "all by people" : programs >= status.rankings ? "all by programs" : programs + " of them by programs";
+  const others = [["programs", status.programs || 0], ["judges", status.judges || 0]].filter(([, count]) => count);
+  const all = others.find(([, count]) => count >= status.rankings);
+  const from = !others.length ? "all by people" : all ? "all by " + all[0]
+    : others.map(([who, count], at) => count + (at ? "" : " of them") + " by " + who).join(", ");
   return fact("Rankings", String(status.rankings), status.rankings ? from : "none yet");
 }
 
