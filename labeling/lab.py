@@ -1,8 +1,8 @@
 """The lab page: what a researcher needs at two in the morning, when a run has collapsed.
 
 On top what is published, what the worker does and the buttons that ask it for something; below, one tab each
-for the live curves, the rounds with their reasons, before/after, the people who ranked, and whether they
-agree.
+for the live curves, the rounds with their reasons, before/after, the people who ranked, whether they agree,
+what they are asked, and the models that judge beside them.
 
 Gradio gives the page, the theme and the tabs. Everything that moves is a static widget (`widgets/lab_*`) that
 asks the JSON API with fetch, and only while somebody looks at it:
@@ -30,6 +30,7 @@ TABS = {
     "People": "lab_people",
     "Agreement": "lab_agreement",
     "Guidelines": "lab_guidelines",
+    "Constitution": "lab_constitution",
 }
 HEADER = f'<header class="pod-header">{theme.header("lab")}<h1 class="pod-hidden-text">Lab</h1></header>'
 

@@ -18,7 +18,7 @@ def router(store: Store) -> APIRouter:
 
     @routes.get("/people")
     def people() -> dict[str, list[dict[str, Any]]]:
-        """Everybody who has visited: name, kind (human or program), rankings, skips, last (when)."""
+        """Everybody who has visited: name, kind (human, program or judge), rankings, skips, last (when)."""
         kept = ("name", "kind", "rankings", "skips", "last")
         return {"people": [{key: person[key] for key in kept} for person in store.people()]}
 

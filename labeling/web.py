@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import RedirectResponse, Response
 
-from labeling import annotate, api, instructions_api, lab, lab_api, theme
+from labeling import annotate, api, instructions_api, judges_api, lab, lab_api, theme
 from labeling.compression import Compression
 from labeling.guard import Guard
 from labeling.reference import api_page
@@ -40,6 +40,7 @@ def create_app(store: Store, *, hosts: Collection[str] | None = None, port: int 
     app.include_router(api.router(store))
     app.include_router(lab_api.router(store))
     app.include_router(instructions_api.router(store))
+    app.include_router(judges_api.router(store))
 
     @app.get("/", include_in_schema=False)
     def home() -> Response:

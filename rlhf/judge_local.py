@@ -13,8 +13,8 @@ import torch
 from data.conversation import as_prompt
 from rlhf.decoding import continues
 from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
-from rlhf.judge import Opinion, sign, weak_order
 from rlhf.judge_client import Usage
+from rlhf.judge_orders import Opinion, sign, weak_order
 from rlhf.judge_prompts import Unusable, which_is_better
 from rlhf.model_steps import ModelSteps
 from rlhf.models import (

@@ -61,7 +61,7 @@ def test_another_kind_is_refused_in_one_sentence(client):
 def test_it_is_made_once_and_again_when_the_rankings_change(client, store, monkeypatch):
     made = []
 
-    def counted(facts, kind, left_out=0):
+    def counted(facts, kind, left_out=0, judged=()):
         made.append(kind)
         return {"rankings": len(facts)}
 

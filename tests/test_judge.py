@@ -8,8 +8,9 @@ import pytest
 from data.constitution import CONSTITUTION, principles
 from labeling.report import judged
 from labeling.store import open_store
-from rlhf.judge import EndpointJudge, JudgeConfig, Judging, in_letters, merge, weak_order
+from rlhf.judge import EndpointJudge, JudgeConfig, Judging, in_letters
 from rlhf.judge_client import Chat
+from rlhf.judge_orders import merge, weak_order
 from rlhf.judge_prompts import Unusable, comparison, read_ranks
 from tests.endpoint import by_place, ranks_by, serving, shown
 from tests.store.make import add_task, rank

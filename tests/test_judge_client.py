@@ -118,13 +118,13 @@ def test_the_only_model_is_found_and_several_are_listed():
         Asked(endpoint.url, model="")
 
 
-def test_an_address_where_nobody_is_and_one_that_is_none(unused_port=1):
-    asked = Asked(f"http://127.0.0.1:{unused_port}/v1", retries=1)
+def test_an_address_where_nobody_is_and_one_that_is_none():
+    asked = Asked("http://127.0.0.1:1/v1", retries=1)
     began = time.monotonic()
     assert "cannot be reached" in asked.refusal()
     assert time.monotonic() - began < 5
     for wrong in ("127.0.0.1:8000/v1", "ftp://x/v1", "http://"):
-        with pytest.raises(EndpointError, match="wanted: a URL such as http://127.0.0.1:8000/v1"):
+        with pytest.raises(EndpointError, match="wanted: a URL such as"):
             Asked(wrong)
 
 

@@ -43,14 +43,16 @@ class People(File):
             return self._person("id", person_id)
 
     def people(self) -> list[dict[str, Any]]:
-        """Everybody with `rankings` (standing, without skips), `skips` and `last` (when), busiest first."""
+        """Everybody with `rankings` (standing, without skips), `skips` and `last` (when), busiest first; of a
+        judge the `kind` is 'judge'."""
         return self.rows(
             """
-            select people.id, people.name, people.kind, people.created_at,
+            select people.id, people.name, people.created_at,
+                   iif(judges.person_id is null, people.kind, 'judge') as kind,
                    count(rankings.id) filter (where rankings.kind = 'ranked') as rankings,
                    count(rankings.id) filter (where rankings.kind = 'skipped') as skips,
                    max(rankings.created_at) as last
-            from people left join rankings
+            from people left join judges on judges.person_id = people.id left join rankings
               on rankings.person_id = people.id and rankings.withdrawn_at is null
             group by people.id order by rankings desc, people.id
             """

@@ -110,6 +110,25 @@ function agreementPart({ overall, pairs, over_time }) {
     ], pairs)) : null);
 }
 
+function judgesPart(judges) {
+  if (!judges.length) return null;
+  const [best] = judges.filter(({ agreed }) => agreed.same_order);
+  const head = best
+    ? [make("bdi", null, best.judge), " puts " + whole(best.agreed.same_order.value) + " of pairs in the order people do"
+      + (known(best.agreed.same_order.low) ? " (" + range(best.agreed.same_order.low, best.agreed.same_order.high, whole) + ")" : "") + "; by chance it would be 50 %."]
+    : judges[0].agreed.too_few || "No pair of responses was decided by a person and a judge.";
+  const bars = judges.flatMap(({ judge, agreed }) => agreed.too_few ? [] : [
+    row([make("bdi", null, judge), ", same order"], agreed.same_order, SHARE, whole, "pair"),
+    row("Kendall’s tau-b", agreed.tau, COEFFICIENT, plain, "task"),
+    row("Krippendorff’s alpha", agreed.alpha, COEFFICIENT, plain, "task")]);
+  const few = judges.filter(({ agreed }) => best && agreed.too_few);
+  return part("judges", "People and judges", head,
+    bars.length ? rows("Agreement of people and judges", ENDS, ...bars) : null,
+    few.map(({ judge, agreed }) => about(make("bdi", null, judge), ": " + agreed.too_few)),
+    about("Each judge, a model that ranks by the constitution, beside every person who ranked the same tasks. ",
+      make("code", null, "python app.py judge --compare 50"), " lets one rank what people have ranked. Bars are 95 % intervals."));
+}
+
 const LETTERS = "ABCD";
 function positionRows(label, positions) {
   const scale = aroundHalf(positions);
@@ -190,7 +209,7 @@ function nothingYet() {
 function draw() {
   find(".agreement-says").textContent = report.rankings ? report.says : "";
   renderWhenChanged(find(".agreement-report"), report, () => report.rankings || report.pace.skips
-    ? [agreementPart(report.agreement), make("div", { class: "beside" }, positionPart(report.position), lengthPart(report.length)), pacePart(report.pace)]
+    ? [agreementPart(report.agreement), judgesPart(report.judges), make("div", { class: "beside" }, positionPart(report.position), lengthPart(report.length)), pacePart(report.pace)]
     : nothingYet());
 }
 

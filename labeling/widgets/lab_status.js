@@ -228,7 +228,7 @@ repeat(1500, ask, signal);
 // The tab in the address: reloading, or a link, comes back to the same place. Tabs are found by their words,
 // because Gradio moves those that do not fit into a menu, where they are plain buttons; it also renders them
 // some time after this widget, so the first look may come too early.
-const TABS = ["curves", "rounds", "before-after", "people", "agreement", "guidelines"];
+const TABS = ["curves", "rounds", "before-after", "people", "agreement", "guidelines", "constitution"];
 const slug = (text) => text.trim().toLowerCase().replace(/[^a-z]+/g, "-");
 function openTab(patience) {
   const wanted = location.hash.slice(1);
