@@ -113,7 +113,7 @@ def test_it_fits_a_phone_and_axe_finds_nothing(site, store, visit, scheme):
     expect(page.locator(".judges > li")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert violations(page) == []
-    page.get_by_role("tab", name="Agreement").click()
+    page.evaluate("location.hash = 'agreement'")  # on a phone most tabs are in a menu
     expect(page.locator('.part[data-part="judges"]')).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert violations(page) == []

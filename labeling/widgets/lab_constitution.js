@@ -26,7 +26,7 @@ function drawVersions(versions) {
     make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Versions of the constitution" },
       make("table", { class: "lab-table cards" },
         make("caption", null, "Versions"),
-        make("thead", null, make("tr", null, ["Version", "Written", "By", "Rankings", ""].map((title) => make("th", { scope: "col" }, title)))),
+        make("thead", null, make("tr", null, ["Version", "Written", "By", "Rankings", make("span", { class: "pod-hidden-text" }, "Change")].map((title) => make("th", { scope: "col" }, title)))),
         make("tbody", null, versions.map((one) => make("tr", null,
           make("th", { scope: "row", "data-label": "Version" }, one.version ? String(one.version) : "Delivered"),
           make("td", { "data-label": "Written" }, one.created_at ? make("span", { title: clock(one.created_at) }, ago(one.created_at)) : "–"),

@@ -32,7 +32,7 @@ function drawVersions(versions) {
   renderWhenChanged(find(".guidelines-versions"), [versions, Math.round(serverNow() / 60)], () => versions.length
     ? make("div", { class: "scroll" }, make("table", { class: "lab-table cards" },
       make("caption", null, "Versions"),
-      make("thead", null, make("tr", null, ["Version", "Written", "By", "Rankings", ""].map((title) => make("th", { scope: "col" }, title)))),
+      make("thead", null, make("tr", null, ["Version", "Written", "By", "Rankings", make("span", { class: "pod-hidden-text" }, "Change")].map((title) => make("th", { scope: "col" }, title)))),
       make("tbody", null, versions.map((one) => make("tr", null,
         make("th", { scope: "row", "data-label": "Version" }, String(one.version)),
         make("td", { "data-label": "Written" }, make("span", { title: clock(one.created_at) }, ago(one.created_at))),
