@@ -35,7 +35,7 @@ from rlhf.judge_prompts import LETTERS, Unusable, comparison, ranks_schema, read
 
 LONGEST_NAME = 50
 IN_VAIN = 5  # tasks in a row without a usable answer: it will not get better
-WORKER_ALIVE = 60.0  # seconds since its last beat
+WORKER_ALIVE = 300.0  # seconds since its last beat: it is silent while it loads a large model
 LEASE_BEYOND = 120.0  # seconds that a task is held beyond one call: for waiting and asking again
 
 
@@ -338,8 +338,8 @@ class Judging:
         self.in_vain += 1
         if self.in_vain >= IN_VAIN:
             raise EndpointError(
-                f"{self.judge.model} had no usable answer to {IN_VAIN} questions in a row; another model, or "
-                "a larger --max-answer-tokens, may have."
+                f"{self.judge.model} had no usable answer {IN_VAIN} times in a row ({sentence}); try another "
+                "model, a larger --max-answer-tokens, or a shorter constitution."
             )
 
 

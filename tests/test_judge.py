@@ -193,7 +193,9 @@ def test_rubbish_without_end_ends_the_run(store):
     with serving(lambda body: "?") as endpoint:
         summary = run(store, endpoint, attempts=1)
     assert (summary.failed, len(endpoint.asked)) == (5, 5)
-    assert summary.trouble.startswith("taste had no usable answer to 5 questions in a row; another model")
+    assert summary.trouble.startswith(
+        "taste had no usable answer 5 times in a row (task 4 not ranked: no JSON"
+    )
     assert store.open_tasks() == 8
 
 
@@ -212,6 +214,28 @@ def test_an_endpoint_that_dies_half_way_leaves_what_was_judged_and_holds_nothing
     assert len(store.rankings()) == 2
     anna = store.add_person("anna", "anna", "human").id
     assert store.claim_task(anna) is not None  # at once
+
+
+def test_ctrl_c_keeps_what_was_judged_and_holds_nothing(store):
+    for number in range(3):
+        add_task(store, f"prompt {number}", responses=2)
+    asked = []
+
+    def answer(body):
+        asked.append(body)
+        return ranks_by(last_digit)(body)
+
+    class Said(list):
+        def append(self, line):
+            super().append(line)
+            if line.startswith("1: "):
+                raise KeyboardInterrupt
+
+    said = Said()
+    with serving(answer) as endpoint:
+        summary = run(store, endpoint, said)
+    assert (summary.ranked, summary.trouble, said[-1], len(asked)) == (1, "", "interrupted", 2)
+    assert store.claimable_tasks(0) == 2
 
 
 def test_people_who_are_quicker_keep_their_ranking(store):
