@@ -1,7 +1,7 @@
 """Questions to a chat model behind an endpoint like OpenAI's: vLLM, Ollama, llama.cpp, transformers serve.
 
-The client is the `openai` package (extra `[judge]`): it is what those servers are documented and tested
-with, is released every few weeks, and is imported only when an endpoint is asked. Its own retries are off.
+The client is the `openai` package (extra `[judge]`): those servers are documented with it, it follows
+their protocol, and it is imported only when an endpoint is asked. Its own retries are off.
 Here every call is counted, people are told why they wait, and who holds a task meanwhile can keep it.
 
 Waited for and asked again: 408, 409, 425, 429, 5xx, timeouts, lost connections, and answers that are none;
