@@ -124,8 +124,9 @@ def judge(config: JudgeConfig, run_dir: RunDir = Path("runs/default")) -> None:
     from labeling.report import judged
     from labeling.store import StoreError, open_store
     from rlhf.config import ModelError
-    from rlhf.judge import Judging, open_judge
+    from rlhf.judge import open_judge
     from rlhf.judge_client import EndpointError
+    from rlhf.judging import Judging
 
     with one_sentence(StoreError, EndpointError, ModelError, ValueError), open_store(run_dir) as store:
         with closing(open_judge(config)) as model:

@@ -64,7 +64,7 @@ def comparison(result: dict[str, Any]) -> str:
 
 
 def judged(store: Store, summary: Any, cost: float) -> str:
-    """One run of a judge for a terminal. summary: `rlhf.judge.Summary`; cost: by the prices, 0 without."""
+    """One run of a judge for a terminal. summary: `rlhf.judging.Summary`; cost: by the prices, 0 without."""
     s = summary
     tokens = f"{s.used.prompt_tokens} of prompts, {s.used.response_tokens} of responses, {s.used.calls} calls"
     lines = {

@@ -70,31 +70,35 @@ class Chat:
             raise EndpointError(
                 "An endpoint needs the openai package, which is not installed: pip install 'podium[judge]'."
             ) from error
-        self._openai, self.endpoint, self.retries = openai, endpoint.rstrip("/"), retries
+        self._openai, self.retries = openai, retries
         self.say, self.sleep = say, sleep
         parts = urlsplit(endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise EndpointError(
                 f"--endpoint is '{endpoint}'; wanted: a URL such as http://127.0.0.1:8000/v1."
             )
+        # As it is shown and stored: without a password, should there be one.
+        self.endpoint = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl().rstrip("/")
         # A proxy from the environment must not come between two programs on one machine.
         own = openai.DefaultHttpxClient(trust_env=parts.hostname not in LOCAL, follow_redirects=True)
         self._client = openai.OpenAI(
-            base_url=self.endpoint,
+            base_url=endpoint.rstrip("/"),
             api_key=api_key or "none",  # the package wants one, local servers do not look
             timeout=timeout,
             max_retries=0,
             http_client=own,
         )
-        self._optional: dict[str, Any] = {"temperature": 0.0, "max_tokens": 512}
-        self._schemas = True  # until the endpoint does not know them
+        # Until the endpoint does not know them; never changed in place, for several threads ask.
+        self._optional: dict[str, Any] = {"temperature": 0.0, "max_tokens": None}
+        self._schemas = True
+        self.model = model
         self.model = model or self._only_model()
 
     def close(self) -> None:
         self._client.close()
 
     def _only_model(self) -> str:
-        names = self._again(lambda: [model.id for model in self._client.models.list().data], Usage())
+        names = self._again(lambda: [model.id for model in self._client.models.list().data], Usage(), {})
         if len(names) != 1:
             shown = ", ".join(sorted(names)[:20]) or "none"
             raise EndpointError(
@@ -117,21 +121,24 @@ class Chat:
         Raises EndpointError, and Unusable where only this question cannot be answered.
         """
 
+        sent: dict[str, Any] = {}
+
         def call() -> str:
             before()
-            options = dict(self._optional)
+            sent.clear()
+            sent.update(self._optional)
             for name in ("max_tokens", "max_completion_tokens"):
-                if name in options:
-                    options[name] = most_tokens
+                if name in sent:
+                    sent[name] = most_tokens
             if schema and self._schemas:
                 named = {"name": "answer", "strict": True, "schema": schema}
-                options["response_format"] = {"type": "json_schema", "json_schema": named}
+                sent["response_format"] = {"type": "json_schema", "json_schema": named}
             raw = self._client.chat.completions.with_raw_response.create(
-                model=self.model, messages=list(messages), **options
+                model=self.model, messages=list(messages), **sent
             )
             return self._read(raw.text if isinstance(raw.text, str) else raw.text(), used)
 
-        return self._again(call, used)
+        return self._again(call, used, sent)
 
     def _read(self, text: str, used: Usage) -> str:
         """Raises ValueError for what is no chat completion."""
@@ -146,8 +153,8 @@ class Chat:
             raise ValueError("the message's content is no text")
         return content or ""
 
-    def _again(self, call: Callable[[], Any], used: Usage) -> Any:
-        """What `call` returns, asked again while that may help."""
+    def _again(self, call: Callable[[], Any], used: Usage, sent: dict[str, Any]) -> Any:
+        """What `call` returns, asked again while that may help. sent: the options that went with it."""
         openai, failures = self._openai, 0
         while True:
             used.calls += 1
@@ -159,7 +166,7 @@ class Chat:
             except openai.APIConnectionError as error:
                 what = f"cannot be reached ({_first_line(error.__cause__ or error)})"
             except openai.APIStatusError as error:
-                if self._leave_out(error):
+                if self._leave_out(error, sent):
                     continue  # as a new question: it was understood
                 what, wait = self._status(error)
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
@@ -185,26 +192,27 @@ class Chat:
                 f"{self.endpoint} refuses the key ({status}); give the name of the variable that holds it by "
                 "--api-key-env."
             )
-        if status in (400, 413, 422) and self.model and self._optional is not None:
+        if status in (400, 413, 422) and self.model:
             raise Unusable(f"the endpoint refuses the question ({status}: {detail})")
         raise EndpointError(
             f"{self.endpoint} answers {status} ({detail}); is the URL right (with /v1), and '{self.model}' a "
             "model it serves?"
         )
 
-    def _leave_out(self, error: Any) -> bool:
-        """Drop what the endpoint does not know; whether there was something to drop."""
+    def _leave_out(self, error: Any, sent: dict[str, Any]) -> bool:
+        """Drop what the endpoint does not know of what was sent; whether there was something to drop."""
         if error.status_code not in (400, 404, 422, 501):
             return False
         said = str(getattr(error.response, "text", "") or error).lower()
-        if self._schemas and ("response_format" in said or "json_schema" in said or "schema" in said):
+        if "response_format" in sent and ("response_format" in said or "schema" in said):
             self._schemas = False
             return True
-        if "max_completion_tokens" in said and "max_tokens" in self._optional:
-            self._optional["max_completion_tokens"] = self._optional.pop("max_tokens")
+        if "max_tokens" in sent and "max_completion_tokens" in said:
+            self._optional = {name: x for name, x in self._optional.items() if name != "max_tokens"}
+            self._optional["max_completion_tokens"] = None  # as many as asked for
             return True
-        if "temperature" in said and "temperature" in self._optional:
-            del self._optional["temperature"]
+        if "temperature" in sent and "temperature" in said:
+            self._optional = {name: x for name, x in self._optional.items() if name != "temperature"}
             return True
         return False
 

@@ -2,18 +2,26 @@
 
 import random
 import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 
 from data.constitution import CONSTITUTION, principles
 from labeling.report import judged
 from labeling.store import open_store
-from rlhf.judge import EndpointJudge, JudgeConfig, Judging, in_letters
+from rlhf.judge import EndpointJudge, JudgeConfig
 from rlhf.judge_client import Chat
 from rlhf.judge_orders import merge, weak_order
 from rlhf.judge_prompts import Unusable, comparison, read_ranks
+from rlhf.judging import Judging, in_letters
 from tests.endpoint import by_place, ranks_by, serving, shown
 from tests.store.make import add_task, rank
+
+ROOT = Path(__file__).resolve().parent.parent
 
 # -- two orders ------------------------------------------------------------------------------------------
 
@@ -126,7 +134,7 @@ def store(tmp_path):
 
 
 def run(store, endpoint, said=None, **settings):
-    config = JudgeConfig(**{"endpoint": endpoint.url, "leave": 0, **settings})
+    config = JudgeConfig(**{"endpoint": endpoint.url, "leave": 0, "at_once": 1, **settings})
     say = (lambda _: None) if said is None else said.append
     chat = Chat(endpoint.url, config.model, timeout=config.timeout, retries=2, say=say, sleep=lambda _: None)
     return Judging(store, EndpointJudge(chat, config.attempts), config, say, sleep=lambda _: None).run()
@@ -236,6 +244,36 @@ def test_ctrl_c_keeps_what_was_judged_and_holds_nothing(store):
         summary = run(store, endpoint, said)
     assert (summary.ranked, summary.trouble, said[-1], len(asked)) == (1, "", "interrupted", 2)
     assert store.claimable_tasks(0) == 2
+
+
+def test_several_tasks_are_asked_about_at_once(store):
+    """Every question waits until four are there: with fewer at once none would be answered."""
+    for number in range(8):
+        add_task(store, f"prompt {number}", responses=3, seed=number)
+    four = threading.Barrier(4)
+
+    def answer(body):
+        four.wait(20)
+        return ranks_by(last_digit)(body)
+
+    said = []
+    with serving(answer) as endpoint:
+        endpoint.refuses = {"response_format"}  # of all four at the same time
+        summary = run(store, endpoint, said, at_once=4)
+    assert (summary.ranked, summary.failed, summary.used.prompt_tokens) == (8, 0, 1600)
+    assert summary.used.calls == len(endpoint.asked) > 16
+    assert [line.split(":")[0] for line in said if "consistent" in line] == list("12345678")
+    assert sum(judge["prompt_tokens"] for judge in store.judges()) == 1600
+
+
+def test_what_is_under_way_when_the_endpoint_dies_is_stored(store):
+    for number in range(8):
+        add_task(store, f"prompt {number}", responses=2)
+    with serving(ranks_by(last_digit), [None] * 6 + ["drop"] * 40) as endpoint:
+        summary = run(store, endpoint, at_once=3)
+    assert "gave up after 3 calls" in summary.trouble
+    assert summary.ranked == len(store.rankings()) >= 1
+    assert store.claimable_tasks(0) == 8 - summary.ranked
 
 
 def test_people_who_are_quicker_keep_their_ranking(store):
@@ -357,3 +395,32 @@ def test_the_command_judges_and_says_what_came_of_it(store, tmp_path, monkeypatc
     gone = CliRunner().invoke(cli, ["judge", *options, "--retries", "0", "--model", "x", "--tasks", "1"])
     assert gone.exit_code == 2
     assert "cannot be reached" in gone.stderr
+
+
+def test_ctrl_c_waits_for_what_is_under_way_and_says_what_came_of_it(store, tmp_path):
+    for number in range(6):
+        add_task(store, f"prompt {number}", responses=2)
+    asked, go_on = threading.Event(), threading.Event()
+
+    def answer(body):
+        asked.set()
+        go_on.wait(20)
+        return ranks_by(last_digit)(body)
+
+    with serving(answer) as endpoint:
+        options = ["--run-dir", tmp_path, "--endpoint", endpoint.url, "--leave", 0, "--at-once", 2]
+        process = subprocess.Popen(
+            [sys.executable, ROOT / "app.py", "judge", *map(str, options)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert asked.wait(60)
+        process.send_signal(signal.SIGINT)
+        go_on.set()
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    ranked = len(store.rankings())
+    assert 1 <= ranked < 6
+    assert re.search(rf"interrupted\njudge +judge taste, \d+ s\nranked +{ranked} open tasks", out)
+    assert store.claimable_tasks(0) == 6 - ranked

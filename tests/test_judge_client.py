@@ -108,6 +108,14 @@ def test_what_the_endpoint_does_not_know_is_left_out_from_then_on():
         assert [body["max_tokens"] for body in endpoint.asked] == [9, 9, 9, 512]
 
 
+def test_a_password_in_the_address_is_used_and_never_shown():
+    with serving(lambda body: "Hello", [500]) as endpoint:
+        asked = Asked(endpoint.url.replace("//", "//me:secret@"))
+        assert asked.chat.endpoint == endpoint.url
+        assert asked.ask() == "Hello"
+        assert "secret" not in asked.said[0]
+
+
 def test_the_only_model_is_found_and_several_are_listed():
     with serving(lambda body: "Hello", models=["qwen3"]) as endpoint:
         assert Asked(endpoint.url, model="").chat.model == "qwen3"
