@@ -53,7 +53,9 @@ class JudgeConfig:
     attempts: int = setting(3, "How often one question is asked until its answer can be used.")
     retries: int = setting(6, "How often a call is tried again, after longer and longer waits.")
     timeout: float = setting(120.0, "Seconds to wait for one answer.")
-    max_answer_tokens: int = setting(512, "Longest answer of the judge, in tokens.")
+    max_answer_tokens: int = setting(
+        1024, "Longest answer of the judge, in tokens, with what it thinks aloud."
+    )
     device: str = setting("auto", "For a model in here: auto, cuda, mps or cpu.")
 
     def __post_init__(self) -> None:

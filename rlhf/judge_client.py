@@ -148,10 +148,10 @@ class Chat:
         for name, given in (("prompt_tokens", "prompt_tokens"), ("response_tokens", "completion_tokens")):
             if type(usage.get(given)) is int and usage[given] > 0:
                 setattr(used, name, getattr(used, name) + usage[given])
-        content = message.get("content")
-        if content is not None and not isinstance(content, str):
+        content = message.get("content") or ""
+        if not isinstance(content, str):
             raise ValueError("the message's content is no text")
-        return content or ""
+        return content
 
     def _again(self, call: Callable[[], Any], used: Usage, sent: dict[str, Any]) -> Any:
         """What `call` returns, asked again while that may help. sent: the options that went with it."""

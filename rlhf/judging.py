@@ -126,9 +126,14 @@ class Judging:
             pool.shutdown(cancel_futures=True)
 
     def _in_budget(self, things: Iterable[Any]) -> Iterator[Any]:
-        """The same, as long as tokens may be used."""
+        """The same, as long as tokens may be used. Raises EndpointError where they are not counted."""
         for thing in things:
             spent, most = self.summary.used.tokens, self.config.most_tokens
+            if most and not spent and self.summary.consistent:
+                raise EndpointError(
+                    f"{self.judge.endpoint} does not say how many tokens it used, so that --most-tokens "
+                    "cannot be kept; limit --tasks instead."
+                )
             if most and spent >= most:
                 self.say(f"{spent} tokens were used, of {most} at most")
                 return

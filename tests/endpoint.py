@@ -49,6 +49,7 @@ class Endpoint:
         self.keys: list[str | None] = []
         self.refuses: set[str] = set()  # fields it does not know
         self.let_go = threading.Event()
+        self.counts = True  # says how many tokens it used
         self.url = ""
 
     def reply(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
@@ -72,6 +73,7 @@ class Endpoint:
         usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
         message = {"role": "assistant", "content": None if step else self.answer(body)}
         whole = {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"], "usage": usage}
+        whole |= {} if self.counts else {"usage": None}
         whole |= {"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}
         data = step if isinstance(step, bytes) else json.dumps(whole).encode()
         self.send(handler, 200, data, {}, half=step == "half")

@@ -301,6 +301,11 @@ def test_budgets_end_it_and_prices_are_reckoned(store):
         summary = run(store, endpoint, said, most_tokens=500)
     assert (summary.ranked, summary.used.tokens) == (3, 660)
     assert said[-1] == "660 tokens were used, of 500 at most"
+    with serving(ranks_by(last_digit)) as endpoint:
+        endpoint.counts = False
+        uncounted = run(store, endpoint, most_tokens=500)
+    assert "does not say how many tokens it used" in uncounted.trouble
+    assert (uncounted.ranked, uncounted.used.calls) == (1, 2)
     config = JudgeConfig(model="x", price_in=2.0, price_out=10.0)
     assert summary.cost(config) == pytest.approx((600 * 2 + 60 * 10) / 1e6)
 
