@@ -11,22 +11,15 @@ from collections.abc import Callable, Sequence
 import torch
 
 from data.conversation import as_prompt
+from rlhf.chat import eos_ids_of, pad_id_of
+from rlhf.config import ModelError
 from rlhf.decoding import continues
 from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample
 from rlhf.judge_client import Usage
 from rlhf.judge_orders import Opinion, sign, weak_order
 from rlhf.judge_prompts import Unusable, which_is_better
+from rlhf.loading import frozen_dtype, load_causal_lm, load_tokenizer, pick_device, resolve
 from rlhf.model_steps import ModelSteps
-from rlhf.models import (
-    ModelError,
-    eos_ids_of,
-    frozen_dtype,
-    load_causal_lm,
-    load_tokenizer,
-    pad_id_of,
-    pick_device,
-    resolve,
-)
 
 
 class LocalJudge:
