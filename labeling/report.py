@@ -79,9 +79,8 @@ def judged(store: Store, summary: Any, cost: float) -> str:
     if s.revised or s.as_they_were or s.not_revised:
         left = f"{s.as_they_were} left as they were, {s.not_revised} without a usable answer"
         lines["revised"] = f"{s.revised} responses, now demonstrations; {left}"
-    [agreed] = [one.agreed for one in with_judges(store.judged_facts()) if one.person_id == s.person_id] or [
-        None
-    ]
+    beside = with_judges(store.judged_facts())
+    agreed = next((one.agreed for one in beside if one.person_id == s.person_id), None)
     if agreed is not None:
         lines["people"] = _with_people(agreed)
     return "\n".join(f"{name:<11} {value}" for name, value in lines.items())
@@ -98,8 +97,8 @@ def _with_people(agreed: Agreed) -> str:
 
 
 def _by_whom(status: dict[str, Any]) -> str:
-    others = [f"{status[name]} by {name}" for name in ("programs", "judges") if name in status]
-    return f"{status['rankings']}, of which {' and '.join(others)}"
+    others = [f"{status[name]} by {name}" for name in ("programs", "judges") if status.get(name)]
+    return f"{status['rankings']}" + (f", of which {' and '.join(others)}" if others else "")
 
 
 def _share(result: dict[str, Any], name: str) -> str:

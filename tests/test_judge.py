@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from data.constitution import CONSTITUTION, principles
-from labeling.report import judged
+from labeling.report import judged, text
 from labeling.store import open_store
 from rlhf.judge import EndpointJudge, JudgeConfig
 from rlhf.judge_client import Chat
@@ -325,6 +325,7 @@ def test_agreement_with_people_is_told(store):
     assert "consistent  100% of pairs ranked alike in both orders" in told
     assert "by the prices given" in told
     assert len(store.rankings()) == 25  # people's alone
+    assert "rankings    50, of which 25 by judges" in text(store.status())
 
 
 def test_nothing_is_taken_from_people(store):
