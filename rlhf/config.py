@@ -11,6 +11,9 @@ from pathlib import Path
 STARTER = Path(__file__).resolve().parent.parent / "data" / "starter"
 
 
+TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")
+
+
 class ModelError(Exception):
     """A model cannot be had; the message is one sentence for people."""
 
@@ -75,6 +78,9 @@ class WorkerConfig:
     kl_coef: float = setting(0.1, "Coefficient of the KL penalty against the SFT reference.")
     kl_limit: float = setting(10.0, "KL in nats per response beyond which PPO takes the policy back.")
     seed: int = setting(0, "Seed of prompts, sampling and training.")
+    log_to: str = setting(
+        "", "Trackers beside the curves: tensorboard, wandb, trackio, mlflow; commas between."
+    )
 
     def __post_init__(self) -> None:
         checks = [
@@ -110,6 +116,8 @@ class WorkerConfig:
             (self.lora_rank >= 1, "lora-rank", "at least 1"),
             (self.threads >= 0, "threads", "0 or more"),
         ]
+        trackers = [name.strip() for name in self.log_to.split(",") if name.strip()]
+        checks.append((set(trackers) <= set(TRACKERS), "log-to", f"{', '.join(TRACKERS)}, commas between"))
         for fine, name, wanted in checks:
             if not fine:
                 value = getattr(self, name.replace("-", "_"))

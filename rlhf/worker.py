@@ -42,6 +42,7 @@ from rlhf.prompts import fits, load_prompts, prompt_limit
 from rlhf.reward_model import RewardModel
 from rlhf.round import LEAST_RANKINGS, Outcome, Progress, RoundConfig, run_round
 from rlhf.schedule import LARGEST_FILL, least_tasks, next_action, next_fill, next_rest
+from rlhf.trackers import Trackers
 from rlhf.viewer import UNPUBLISHED, Viewer
 
 ROUND_SAMPLES = 6  # held-out prompts kept with a round, answered before and after
@@ -97,6 +98,7 @@ class Worker:
         self.detail = ("", "")
         self.last_beat = 0.0
         self.known_to_fit: set[int] = set()  # ids of prompts that the model can read
+        self.trackers = Trackers(config.log_to, run_dir, asdict(config))
 
     # -- start -----------------------------------------------------------------------------------------
 
@@ -225,6 +227,7 @@ class Worker:
         round_ = self.store.running_round()
         if round_ is not None:
             self.store.put_setting("ended_in_order", [round_.id, round_.attempts])
+        self.trackers.finish()
 
     def step(self) -> str:
         """One turn outside a round: what is due at any time, then the next action."""
@@ -354,6 +357,7 @@ class Worker:
         round_ = self.store.begin_round(_as_dict(config, self.config))
         self.in_round, self.stop_asked, self.starting = True, None, False
         self.beat("reward_model", f"round {round_.id}: reading {round_.rankings} rankings", error=None)
+        self.trackers.begin_round()
         if self.train_now is not None:
             self._finish_train_now(f"round {round_.id} started")
         try:
@@ -371,6 +375,8 @@ class Worker:
         finally:
             self.in_round = False
         forget(self.run_dir / ROUND)  # it has ended
+        ended = self.store.round(round_.id)
+        self.trackers.end_round(ended.id, ended.state, ended.reason, ended.summary)
         if not self.viewer.scores_ready:  # a round that ended early leaves a half-trained reward model
             self._load_scores()
         give_back()
@@ -423,6 +429,7 @@ class Worker:
     def _write_down(self, round_, event: Progress) -> None:
         finite = {k: v for k, v in event.metrics.items() if v == v and abs(v) != float("inf")}
         self.store.add_metrics(round_.id, round_.attempts, event.step, finite)
+        self.trackers.log(finite | {"round/id": round_.id})
         self.beat(event.state, f"round {round_.id}: {event.detail}")
 
     def between(self, event: Progress) -> None:

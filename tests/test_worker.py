@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from labeling.store import open_store
 from rlhf.config import WorkerConfig
 from rlhf.schedule import next_action, next_fill, next_rest
+from tests.test_trackers import scalars
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = [sys.executable, "-m", "rlhf.worker", "--run-dir"]
@@ -131,9 +133,14 @@ class Process:
         self.store.close()
 
 
+def outcome(worker):
+    """What the tracker knows of the round's end, once it does."""
+    return scalars(worker.run_dir / "trackers" / "tensorboard").get("round/published")
+
+
 @pytest.fixture
 def worker(tmp_path):
-    process = Process(tmp_path)
+    process = Process(tmp_path, log_to="tensorboard" if find_spec("tensorboard") else "")
     yield process
     process.close()
 
@@ -165,6 +172,11 @@ def test_killed_in_a_round_it_begins_again_and_nothing_is_lost_or_used_twice(wor
     assert worker.store.new_rankings_since(worker.store.trained_through()) == 2
     curve = [m for m in worker.store.metrics(0, 10_000) if m["name"] == "objective/kl"]
     assert [m["step"] for m in curve] == [1, 2, 3, 4]  # the broken attempt's points are drawn once
+
+    if worker.config["log_to"]:  # what was told again after the restart is told there again
+        tracked = scalars(worker.run_dir / "trackers" / "tensorboard")
+        assert [value for _, value in tracked["objective/kl"][-4:]] == [m["value"] for m in curve]
+        assert tracked["round/id"][-1][0] < worker.wait(lambda: outcome(worker))[0][0]
 
     # "shorter" is easy: the round is published, and the next tasks are the new policy's
     assert round_.state == "published", round_.reason
