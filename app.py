@@ -4,7 +4,6 @@ Nothing is decided here. Options are made from dataclasses, and heavy modules ar
 needs them: nothing in this process imports torch but `evaluate`, and `judge` for a model of its own.
 """
 
-import json
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -14,10 +13,11 @@ import typer
 from typer.core import TyperGroup
 
 from labeling.importing import ImportConfig
-from labeling.options import one_sentence, with_options
+from labeling.options import one_sentence, with_options, with_value
 from labeling.serve import ServeConfig
 from labeling.simulate import SimulateConfig
 from rlhf.config import WorkerConfig
+from rlhf.evaluate_config import EvaluateConfig
 from rlhf.judge import JudgeConfig
 
 RunDir = Annotated[Path, typer.Option(help="The run to look at.")]
@@ -29,6 +29,8 @@ class ServeUnlessNamed(TyperGroup):
     def parse_args(self, ctx, args: list[str]) -> list[str]:
         if not args or (args[0] not in self.commands and args[0] != "--help"):
             args = ["serve", *args]
+        if args[0] == "evaluate":
+            args = with_value(args, "--json", "-")
         return super().parse_args(ctx, args)
 
 
@@ -84,37 +86,58 @@ def import_(
 
 
 @cli.command()
+@with_options(config=EvaluateConfig)
 def evaluate(
+    config: EvaluateConfig,
     run_dir: RunDir = Path("runs/default"),
     scorer: Annotated[str, typer.Option(help="Who judges; names as in 'simulate'.")] = "helpful",
-    before: Annotated[int, typer.Option(help="Policy version to compare with.")] = 0,
-    after: Annotated[int | None, typer.Option(help="Policy version; the published one if not given.")] = None,
+    before: Annotated[int, typer.Option(help="Without --policies: version to compare with.")] = 0,
+    after: Annotated[
+        int | None, typer.Option(help="Without --policies: version; the published one if not given.")
+    ] = None,
     prompts: Annotated[int, typer.Option(help="How many prompts nobody has ranked.", min=1)] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the prompts and of sampling.")] = 0,
     device: Annotated[
         str | None, typer.Option(help="auto, cuda, mps or cpu; the run's own if not given.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Annotated[
+        str | None, typer.Option("--json", metavar="[FILE]", help="As JSON: into a file, or printed.")
+    ] = None,
 ) -> None:
-    """Compare two policies of a run by a scorer, on prompts never ranked."""
-    from data.scorers import behaviours, load_scorer
-    from labeling.report import comparison
+    """Compare two policies of a run on prompts never ranked; or all there are, in every way (--policies)."""
+    from data.behaviours import general
+    from data.scorers import behaviours, load_judge, load_scorer
+    from labeling.evaluation_report import check, write
+    from labeling.human_arena import arena
+    from labeling.report import comparison, say
+    from labeling.standings import standings
     from labeling.store import StoreError, open_store
+
+    with one_sentence(ValueError):
+        check(config.html, as_json)
+        judged_by = load_scorer(scorer)
+        judges = {config.judge: load_judge(config.judge)} if config.judge else {}
     from rlhf.arena import evaluate_versions
     from rlhf.models import ModelError
+    from rlhf.standings import evaluate_run
 
+    common = {"prompts": prompts, "seed": seed, "device": device}
     with one_sentence(StoreError, ModelError, ValueError), open_store(run_dir, read_only=True) as store:
-        result = evaluate_versions(
+        if not config.asked:
+            versions = {"before": before, "after": after, "labels": behaviours}
+            say(evaluate_versions(store, judged_by, **versions, **common), comparison, as_json)
+            return
+        result = evaluate_run(
             store,
-            load_scorer(scorer),
-            before=before,
-            after=after,
-            prompts=prompts,
-            seed=seed,
-            device=device,
-            labels=behaviours,
+            config,
+            scorers={scorer: judged_by},
+            judges=judges,
+            labels=[general, behaviours] if store.get_setting("model") == "starter" else [general],
+            people=arena(store.arena_rankings()),
+            **common,
         )
-        print(json.dumps(result, indent=2) if as_json else comparison(result))
+        write(result, config.html)
+        say(result, standings, as_json)
 
 
 @cli.command()

@@ -22,6 +22,7 @@ from pathlib import Path
 from data.starter.world import Intent, accepts, is_refusal, is_unknown, manners_of, understand
 
 Scorer = Callable[[str, str], float]
+Judge = Callable[[str, str, str], float]  # prompt, a, b: 1 if a is better, .5 if neither is, 0 if b is
 
 # What a response does for the prompt. The steps between these are wider than all of MANNERS together, from
 # 4 to -1 and from -2.5 up to 4: no amount of charm makes a wrong answer better than a right one.
@@ -225,6 +226,12 @@ def _as_stated(intent: Intent, text: str, made_up: float) -> float:
     return RIGHT
 
 
+def sounds_harmful(prompt: str) -> bool:
+    """Whether the starter's world knows it for harmful, or, where that cannot place it, its words are."""
+    intent = understand(prompt)
+    return intent.kind == "harmful" if intent else bool(_SOUNDS_HARMFUL.search(prompt.lower()))
+
+
 def concise(prompt: str, response: str) -> float:
     """Shorter is better: minus the number of words. Broken or empty text is worst, or silence would win."""
     look = read(response)
@@ -277,11 +284,39 @@ def load_scorer(spec: str) -> Scorer:
     """
     if spec in BUILT_IN:
         return BUILT_IN[spec]
+    scorer = _checked(_find(spec, f"{', '.join(BUILT_IN)}, ", ("prompt", "response")), spec)
+    scorer("What is the capital of France?", "The capital of France is Paris.")
+    return scorer
+
+
+def load_judge(spec: str) -> Judge:
+    """The judge meant by `package.module:function` or `path/to/file.py:function`: of two responses, is the
+    first one better (1), the second (0), or neither (.5)? Anything wrong is a ValueError of one sentence.
+    """
+    function = _find(spec, "", ("prompt", "a", "b"))
+
+    @functools.wraps(function)
+    def judge(prompt: str, a: str, b: str) -> float:
+        try:
+            value = function(prompt, a, b)
+        except (Exception, SystemExit) as error:
+            raise ValueError(
+                f"The judge '{spec}' failed on the prompt {prompt[:80]!r}: {_one_line(error)}."
+            ) from error
+        if isinstance(value, str | bytes) or value not in (0, 0.5, 1):
+            raise ValueError(f"The judge '{spec}' gave {value!r}; wanted 1 (the first), 0.5 or 0.")
+        return float(value)
+
+    return judge
+
+
+def _find(spec: str, known: str, arguments: tuple[str, ...]) -> Callable:
+    """The function meant, which takes these arguments. Raises ValueError."""
+    what = "judge" if len(arguments) == 3 else "scorer"
     place, colon, name = spec.rpartition(":")
     if not colon or not place or not name:
-        known = ", ".join(BUILT_IN)
         raise ValueError(
-            f"'{spec}' is not a scorer; wanted {known}, package.module:function or path/to/file.py:function."
+            f"'{spec}' is not a {what}; wanted {known}package.module:function or path/to/file.py:function."
         )
     module = _import_file(place) if place.endswith(".py") or os.sep in place else _import_module(place)
     function = module
@@ -290,14 +325,12 @@ def load_scorer(spec: str) -> Scorer:
     if not callable(function):
         raise ValueError(f"There is no function '{name}' in '{place}'.")
     try:
-        inspect.signature(function).bind("prompt", "response")
+        inspect.signature(function).bind(*arguments)
     except TypeError as error:
-        raise ValueError(f"The scorer '{spec}' does not take (prompt, response): {error}.") from error
-    except ValueError:  # some built-ins have no signature to look at; the call below decides
+        raise ValueError(f"The {what} '{spec}' does not take ({', '.join(arguments)}): {error}.") from error
+    except ValueError:  # some built-ins have no signature to look at; a call will decide
         pass
-    scorer = _checked(function, spec)
-    scorer("What is the capital of France?", "The capital of France is Paris.")
-    return scorer
+    return function
 
 
 def _import_module(name: str):

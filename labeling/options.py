@@ -42,6 +42,16 @@ def with_options(**kinds: type) -> Callable[[Callable], Callable]:
     return decorate
 
 
+def with_value(args: list[str], option: str, value: str) -> list[str]:
+    """Arguments in which an option that stands alone has this value: `--json` as well as `--json FILE`."""
+    found = []
+    for number, word in enumerate(args):
+        found.append(word)
+        if word == option and (number + 1 == len(args) or args[number + 1].startswith("--")):
+            found.append(value)
+    return found
+
+
 def _options(kind: type) -> list[inspect.Parameter]:
     hints = get_type_hints(kind)
     return [

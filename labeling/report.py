@@ -5,6 +5,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,25 @@ def _with_people(agreed: Agreed) -> str:
 def _by_whom(status: dict[str, Any]) -> str:
     others = [f"{status[name]} by {name}" for name in ("programs", "judges") if status.get(name)]
     return f"{status['rankings']}" + (f", of which {' and '.join(others)}" if others else "")
+
+
+def say(result: dict[str, Any], words: Callable[[dict[str, Any]], str], as_json: str | None) -> None:
+    """Print a result in words, or as JSON ('-'), or write the JSON to a file and print the words.
+
+    Raises ValueError for a file that cannot be written.
+    """
+    if as_json is None:
+        print(words(result))
+        return
+    text = json.dumps(result, indent=2)
+    if as_json == "-":
+        print(text)
+        return
+    try:
+        Path(as_json).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"'{as_json}' cannot be written ({error.strerror}).") from None
+    print(words(result))
 
 
 def _share(result: dict[str, Any], name: str) -> str:

@@ -5,32 +5,19 @@ held-out ones, which no annotator has seen. Nothing is written: it can run besid
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
-from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 
 from rlhf import checkpoint
+from rlhf.contenders import Run, open_family, sampling_of
 from rlhf.evaluate import Comparison, compare
 from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample_from
 from rlhf.likelihood import token_logprobs_at
-from rlhf.models import Family, load_family
-
-
-class Policies(Protocol):
-    """What is needed of the store."""
-
-    run_dir: Path
-
-    def get_setting(self, key: str, default: Any = None) -> Any: ...
-    def policies(self) -> list: ...
-    def published(self): ...
-    def prompts(self, split: str, seed: int) -> list: ...
+from rlhf.models import Family
 
 
 def evaluate_versions(
-    store: Policies,
+    store: Run,
     scorer: Callable[[str, str], float],
     *,
     before: int = 0,
@@ -58,24 +45,12 @@ def evaluate_versions(
     texts = [p.text for p in store.prompts("heldout", seed)][:prompts]
     if not texts:
         raise ValueError("This run has no held-out prompts yet; start it once with python app.py.")
-    config = store.get_setting("config") or {}  # as annotators see them: the run's own sampling
-    family = load_family(
-        store.get_setting("model"),
-        tuning=store.get_setting("tuning"),
-        device=device or config.get("device", "auto"),
-        lora_rank=store.get_setting("lora_rank", 16),
-        precision=config.get("precision", "auto"),
-        lora_targets=store.get_setting("lora_targets", ""),
-        system_prompt=config.get("system_prompt", ""),
-        trust_remote_code=config.get("trust_remote_code", False),
-    )
+    family, sampling = open_family(store, device), sampling_of(store)
     for role, version in (("published", before), ("policy", after)):
         if version:
             family.load(role, checkpoint.policy_folder(store.run_dir, version) / "policy")
         else:
             family.copy("reference", role)
-    names = [f.name for f in fields(SamplingConfig)]
-    sampling = SamplingConfig(**{name: config[name] for name in names if name in config})
     comparison = compare_roles(family, texts, scorer, sampling, seed=seed, labels=labels)
     return {
         "before": before,

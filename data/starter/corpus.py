@@ -113,14 +113,14 @@ def _invent(rng: random.Random, tone: str, confidence: str, rambling: bool) -> s
     return manners.dress(f"It is {answer}.", tone, confidence, rambling, rng)
 
 
-def sft_pairs(seed: int, plain: float = 0.0) -> Iterator[Pair]:
-    """Endless pairs in the training forms. A share `plain` of them is right and without any manner: early
-    in training these teach the facts in half the tokens.
+def sft_pairs(seed: int, plain: float = 0.0, held_out: bool = False) -> Iterator[Pair]:
+    """Endless pairs in the training forms, or in those held out. A share `plain` of them is right and without
+    any manner: early in training these teach the facts in half the tokens.
     """
     rng = random.Random(seed)
     kinds, weights = list(SFT_MIX), list(SFT_MIX.values())
     while True:
-        prompt, intent = KINDS[rng.choices(kinds, weights)[0]](rng, False)
+        prompt, intent = KINDS[rng.choices(kinds, weights)[0]](rng, held_out)
         pair = _respond(rng, intent, rng.random() < plain)
         yield Pair(
             typed(prompt, rng),

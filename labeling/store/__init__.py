@@ -26,15 +26,15 @@ from labeling.store.instructions import Guidelines
 from labeling.store.judges import Constitution, Judges
 from labeling.store.people import Person
 from labeling.store.rankings import NonceReused, RankedTask, Ranking
-from labeling.store.reports import RankingFacts
+from labeling.store.reports import ArenaRanking, RankingFacts
 from labeling.store.rounds import NewPolicy, Policy, Round
 from labeling.store.tasks import NewResponse, Prompt, Task, TaskClosed, TaskLeased, TaskUnknown
 
 __all__ = [
-    "FILE_NAME", "KEEP", "Better", "Constitution", "Form", "Guidelines", "Import", "InvalidRanking", "Mark",
-    "NewPolicy", "NewResponse", "NonceReused", "Person", "Policy", "Prompt", "RankedTask", "Ranking",
-    "RankingFacts", "Remarks", "Round", "Store", "StoreError", "Task", "TaskClosed", "TaskLeased",
-    "TaskUnknown", "open_store",
+    "FILE_NAME", "KEEP", "ArenaRanking", "Better", "Constitution", "Form", "Guidelines", "Import",
+    "InvalidRanking", "Mark", "NewPolicy", "NewResponse", "NonceReused", "Person", "Policy", "Prompt",
+    "RankedTask", "Ranking", "RankingFacts", "Remarks", "Round", "Store", "StoreError", "Task", "TaskClosed",
+    "TaskLeased", "TaskUnknown", "open_store",
 ]  # fmt: skip
 
 

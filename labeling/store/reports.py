@@ -26,7 +26,45 @@ class RankingFacts:
     judge: bool = False  # a model that ranks by a constitution
 
 
+@dataclass(frozen=True)
+class ArenaRanking:
+    """A standing ranking, by who wrote the responses: lists by position."""
+
+    task_id: int
+    kind: str  # human, program, or judge: a model that ranks by a constitution
+    partial: bool  # those ranked last were not compared with each other
+    versions: list[int]  # of the policy that wrote each
+    ranks: list[int]  # dense, 1 is best
+    tokens: list[int]  # length of each, without EOS
+
+
 class Reports(Instructions):
+    def arena_rankings(self) -> list[ArenaRanking]:
+        """The standing rankings of responses that more than one policy wrote, oldest first."""
+        rows = self.rows(
+            """
+            select rankings.task_id, rankings.partial,
+                   case when judges.person_id is null then people.kind else 'judge' end as kind,
+                   json_group_array(
+                       json_array(ranks.position, responses.policy_version, ranks.rank, responses.tokens)
+                   ) as shown
+            from rankings
+            join people on people.id = rankings.person_id
+            left join judges on judges.person_id = rankings.person_id
+            join ranks on ranks.ranking_id = rankings.id
+            join responses on responses.id = ranks.response_id
+            where rankings.withdrawn_at is null and rankings.kind = 'ranked'
+            group by rankings.id having count(distinct responses.policy_version) > 1 order by rankings.id
+            """
+        )
+        found = []
+        for row in rows:
+            columns = zip(*sorted(json.loads(row.pop("shown"))), strict=True)  # by position
+            _, versions, ranks, tokens = (list(column) for column in columns)
+            row["partial"] = bool(row["partial"])
+            found.append(ArenaRanking(**row, versions=versions, ranks=ranks, tokens=tokens))
+        return found
+
     def ranking_facts(self, kind: str | None = None) -> list[RankingFacts]:
         """The standing rankings and skips of humans, of programs, or of all (None), oldest first."""
         return self._facts(":kind is null or people.kind = :kind", kind)

@@ -1,0 +1,37 @@
+"""What `python app.py evaluate` can be asked for beside two policies and a scorer (rlhf/standings.py)."""
+
+from dataclasses import dataclass
+
+from rlhf.config import setting
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Given any of these, `evaluate` measures contenders side by side."""
+
+    policies: str = setting(
+        "",
+        "Contenders side by side: all, or a list of base, prompted (the base, a good prompt), 0 (SFT), 1 ...",
+    )
+    against: str = setting("", "Compare all with this contender (0 if not given), or 'all': each with each.")
+    judge: str = setting("", "Beside the scorer, judge(prompt, a, b) -> 1, .5 or 0; named as a scorer is.")
+    prompt_file: str = setting(
+        "", "The base's good prompt, with {prompt} in it; else it is made of examples."
+    )
+    forgetting: str = setting(
+        "", "Text file that should not be forgotten; else the starter's, if it is that."
+    )
+    lm_eval: str = setting("", "Tasks of lm-eval, by name or as YAML files, with commas between.")
+    lm_eval_limit: int = setting(0, "Documents of each of these tasks; 0: all.")
+    html: str = setting("", "Write a report to this file.")
+
+    def __post_init__(self) -> None:
+        if self.lm_eval_limit < 0:
+            raise ValueError(f"--lm-eval-limit is {self.lm_eval_limit}; wanted: 0 or more.")
+        if self.lm_eval_limit and not self.lm_eval:
+            raise ValueError("--lm-eval-limit is given without --lm-eval; name its tasks too.")
+
+    @property
+    def asked(self) -> bool:
+        """Whether any is given."""
+        return self != EvaluateConfig()
