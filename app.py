@@ -2,6 +2,7 @@
 
 Nothing is decided here. Options are made from dataclasses, and heavy modules are imported by the command that
 needs them: nothing in this process imports torch but `evaluate`, and `judge` for a model of its own.
+needs them: nothing in this process imports torch but `evaluate`, and `export` of a model.
 """
 
 from contextlib import closing
@@ -12,6 +13,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from labeling.export import MODELS, ExportConfig
 from labeling.importing import ImportConfig
 from labeling.options import one_sentence, with_options, with_value
 from labeling.serve import ServeConfig
@@ -157,6 +159,48 @@ def judge(config: JudgeConfig, run_dir: RunDir = Path("runs/default")) -> None:
         print(judged(store, summary, summary.cost(config)))
         if summary.trouble:
             raise EndpointError(summary.trouble)
+
+
+@cli.command()
+@with_options(config=ExportConfig)
+def export(config: ExportConfig) -> None:
+    """Take preferences, rankings, demonstrations, a policy or a reward model out of a run."""
+    from data.export_files import ExportError
+    from labeling.export import check_out, export_rows
+    from labeling.hub import HubError, push_folder
+    from labeling.store import StoreError, open_store
+    from rlhf.config import ModelError
+
+    refused = (StoreError, ExportError, ModelError, HubError, ValueError)
+    with one_sentence(*refused), open_store(config.run_dir, read_only=True) as store:
+        check_out(config)
+        if config.what == "policy":
+            from rlhf.export import export_policy
+
+            said = export_policy(
+                store,
+                config.out,
+                version=config.policy_version,
+                merged=config.merged,
+                dtype=config.dtype,
+                overwrite=config.overwrite,
+            )
+        elif config.what == "reward-model":
+            from rlhf.export_reward import export_reward_model
+
+            said = export_reward_model(
+                store,
+                config.out,
+                version=config.policy_version,
+                device=config.device,
+                overwrite=config.overwrite,
+            )
+        else:
+            said = export_rows(store, config)
+        print(said)
+        if config.push_to_hub:
+            kind = "model" if config.what in MODELS else "dataset"
+            print(push_folder(config.out, config.push_to_hub, kind=kind, public=config.public))
 
 
 def main() -> None:

@@ -68,6 +68,8 @@ LEVELS = {
     "labeling.web": 3,
     "labeling.serve": 3,
     "rlhf.arena": 3,
+    "rlhf.export": 3,
+    "rlhf.export_reward": 3,
     "rlhf.worker": 3,
     "app": 4,
 }

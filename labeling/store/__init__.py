@@ -12,6 +12,7 @@ It is the only code with SQL. Reads top to bottom, one noun to a file, each buil
     instructions.py   guidelines and their versions, the form
     reports.py    what the reports on rankings are made from
     judges.py     models that rank by a constitution, and its versions
+    exports.py    everything that was said, for who takes it along
 
 Nothing here is slow and nothing is cached: what a method returns is what is on disk.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 from labeling.form import Form
 from labeling.ranking import Better, InvalidRanking, Mark, Remarks
 from labeling.store.database import FILE_NAME, KEEP, StoreError, open_file
+from labeling.store.exports import Exports
 from labeling.store.imports import Import, Imports
 from labeling.store.instructions import Guidelines
 from labeling.store.judges import Constitution, Judges
@@ -38,7 +40,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class Store(Judges, Imports):
+class Store(Judges, Imports, Exports):
     """One run directory's `labels.db`. Safe to share between threads."""
 
 
