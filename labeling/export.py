@@ -257,8 +257,8 @@ def _card(config: ExportConfig, store: Store, form: str) -> str:
     if config.what == "preferences":
         lines += [
             "",
-            "`chosen` was ranked above `rejected` by `rank_gap` places. Where it was said by how much one of",
-            "two is better, `strength` is 1 (slightly), 2 (clearly) or 3 (much), else 0. `none_acceptable`: the",
+            "`chosen` was ranked above `rejected` by `rank_gap` places. Where annotators said by how much,",
+            "`strength` is 1 (slightly), 2 (clearly) or 3 (much better), else 0. `none_acceptable`: the",
             "annotator found none of the shown responses acceptable. `annotator_kind` tells people from",
             "programs, judges and imports. `chosen_by` is annotator for a response that a person wrote.",
         ]

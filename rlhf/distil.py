@@ -1,0 +1,208 @@
+"""A reward model as the standard class holds it: a sequence classifier with one label, taught by ours.
+
+Ours cannot be put into that class as it is. `AutoModelForSequenceClassification` is a linear map of the last
+token's last state. Ours (`reward_model`) adds a head over the largest, the least and the sum of states at
+three quarters of the depth to a log-ratio of two models and to the reference's own likelihood, which takes a
+pass through another model. So a student learns to say what it says. It begins as the reference, its linear map is
+fitted first (a ridge regression on the states as they are), then all of it learns by squared error of the
+scores and of their differences between responses to one prompt (Hofstätter 2020, "Improving Efficient Neural
+Ranking Models with Cross-Architecture Knowledge Distillation": MarginMSE), since order is what a reward model
+is for. Labels are free: any response that the policies write can be asked about.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from data.conversation import as_messages
+from data.export_rows import prompt_text
+from rlhf.config import ModelError, setting
+from rlhf.models import pad_id_of
+
+RIDGE = 1e-2  # of the first fit, relative to the states' mean variance
+MARK = "Podium"  # a response by which the template shows what it puts behind one
+
+
+@dataclass(frozen=True)
+class Text:
+    """A response, and what it was scored by the teacher."""
+
+    prompt: str
+    response: str
+    finished: bool
+    score: float
+
+
+@dataclass(frozen=True)
+class DistilConfig:
+    epochs: int = setting(3, "Passes over the texts.")
+    prompts_per_step: int = setting(16, "Prompts per optimiser step; all responses to one stay together.")
+    learning_rate: float = setting(5e-4, "Peak learning rate of a model 256 wide; else by 256 / width.")
+    weight_decay: float = setting(0.01, "AdamW weight decay.")
+    warmup: float = setting(0.1, "Share of the steps that warm up; linear decay to 0 after them.")
+    margin_weight: float = setting(1.0, "Weight of the squared error of differences, beside that of scores.")
+
+
+class Student:
+    """A sequence classifier with one label, and how it reads a prompt with its response."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
+        self.model, self.tokenizer = model, tokenizer
+        self.pad_id = pad_id_of(tokenizer)
+        model.config.pad_token_id = self.pad_id  # the class looks for the last token that is none
+        model.config.get_text_config().pad_token_id = self.pad_id
+        self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.behind = _behind_a_response(tokenizer)
+
+    def encode(self, prompt: str, response: str, finished: bool = True) -> list[int]:
+        """Token ids as TRL and others make them: the chat template of the whole conversation, or the texts
+        and EOS. What was cut is not closed. Where all has no room the prompt's beginning is left out.
+        """
+        tokenizer = self.tokenizer
+        if tokenizer.chat_template:
+            messages = [*as_messages(prompt), {"role": "assistant", "content": response}]
+            text = tokenizer.apply_chat_template(messages, tokenize=False)
+            if not finished:
+                text = text.removesuffix(self.behind)
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        else:
+            end = (tokenizer.eos_token or "") if finished else ""
+            ids = tokenizer(prompt_text(prompt) + response + end)["input_ids"]
+        return ids[-self.context :] if self.context else ids
+
+    def batch(self, rows: Sequence[list[int]]) -> dict[str, Tensor]:
+        """Right-padded, with its mask."""
+        width = max(len(row) for row in rows)
+        ids = torch.full((len(rows), width), self.pad_id)
+        mask = torch.zeros(len(rows), width, dtype=torch.long)
+        for number, row in enumerate(rows):
+            ids[number, : len(row)] = torch.tensor(row)
+            mask[number, : len(row)] = 1
+        device = self.model.device
+        return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+
+    def __call__(self, rows: Sequence[list[int]]) -> Tensor:
+        """Scores (N,) of token ids, with gradients when they are on."""
+        return self.model(**self.batch(rows)).logits.squeeze(-1).float()
+
+    @torch.no_grad()
+    def score_texts(
+        self, prompts: Sequence[str], responses: Sequence[str], finished: Sequence[bool] | None = None
+    ) -> Tensor:
+        """Scores (N,) on the CPU."""
+        finished = finished or [True] * len(responses)
+        rows = [self.encode(*text) for text in zip(prompts, responses, finished, strict=True)]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        scores = torch.zeros(len(rows))
+        for start in range(0, len(order), 64):
+            own = order[start : start + 64]
+            scores[own] = self([rows[i] for i in own]).cpu()
+        return scores
+
+
+def new_student(folder: Path | str, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> Student:
+    """A classifier on the trunk in `folder`, in float32. Raises ModelError where there is no such class."""
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, num_labels=1, dtype=torch.float32, id2label={0: "score"}, label2id={"score": 0}
+        )
+    except ValueError as error:
+        first = (str(error).strip().splitlines() or ["unknown"])[0]
+        raise ModelError(
+            f"transformers has no sequence classifier for this model ({first[:200]}); "
+            "the reward model cannot be exported."
+        ) from error
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return Student(model.to(device), tokenizer)
+
+
+def distil(student: Student, texts: Sequence[Text], config: DistilConfig, seed: int) -> Iterator[float]:
+    """Teach it; yields each optimiser step's loss."""
+    model = student.model.eval()  # dropout is off everywhere here
+    encoded = [student.encode(t.prompt, t.response, t.finished) for t in texts]
+    fit_head(student, encoded, torch.tensor([t.score for t in texts]))
+    by_prompt: dict[str, list[int]] = {}
+    for number, text in enumerate(texts):
+        by_prompt.setdefault(text.prompt, []).append(number)
+    groups = list(by_prompt.values())
+    trained = [p for p in model.parameters() if p.requires_grad]
+    width = model.config.get_text_config().hidden_size
+    rate = config.learning_rate * 256 / width
+    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=config.weight_decay)
+    steps = config.epochs * -(-len(groups) // config.prompts_per_step)
+    warm = max(1, round(config.warmup * steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / warm, (steps - step) / max(1, steps - warm))
+    )
+    draw = random.Random(seed)
+    for _ in range(config.epochs):
+        draw.shuffle(groups)
+        for start in range(0, len(groups), config.prompts_per_step):
+            own = groups[start : start + config.prompts_per_step]
+            rows = [number for group in own for number in group]
+            group_of = torch.tensor([g for g, group in enumerate(own) for _ in group])
+            wanted = torch.tensor([texts[number].score for number in rows])
+            loss = _loss(student([encoded[n] for n in rows]).cpu(), wanted, group_of, config.margin_weight)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            schedule.step()
+            yield float(loss.detach())
+
+
+def _loss(scores: Tensor, wanted: Tensor, group_of: Tensor, margin_weight: float) -> Tensor:
+    """Squared error of scores, and of the differences between those to one prompt."""
+    loss = F.mse_loss(scores, wanted)
+    pairs = (group_of[:, None] == group_of) & (torch.arange(len(scores))[:, None] < torch.arange(len(scores)))
+    if not pairs.any():
+        return loss
+    gaps = (scores[:, None] - scores)[pairs] - (wanted[:, None] - wanted)[pairs]
+    return loss + margin_weight * gaps.square().mean()
+
+
+@torch.no_grad()
+def fit_head(student: Student, encoded: Sequence[list[int]], scores: Tensor) -> None:
+    """The linear map that says the scores best from the states as they are.
+
+    The class has no bias, so the mean is left to training: only the differences from it are fitted.
+    """
+    head = _head(student.model)
+    seen: list[Tensor] = []
+    hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    states = []
+    try:
+        for start in range(0, len(encoded), 64):
+            rows = encoded[start : start + 64]
+            student(rows)
+            last = torch.tensor([len(row) - 1 for row in rows])
+            found = seen.pop()
+            states.append(found[torch.arange(len(rows)), last.to(found.device)].float().cpu())
+    finally:
+        hook.remove()
+    x = torch.cat(states)
+    centred = x - x.mean(0)
+    ridge = RIDGE * centred.square().mean() * len(x) * torch.eye(x.shape[1])
+    weights = torch.linalg.solve(centred.T @ centred + ridge, centred.T @ (scores - scores.mean()))
+    head.weight.copy_(weights[None].to(head.weight))
+
+
+def _head(model: PreTrainedModel) -> torch.nn.Linear:
+    """The linear map to the one label: `score` in most architectures, `classifier` in others."""
+    found = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == 1]
+    return found[-1]
+
+
+def _behind_a_response(tokenizer: PreTrainedTokenizerBase) -> str:
+    if not tokenizer.chat_template:
+        return ""
+    messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": MARK}]
+    return tokenizer.apply_chat_template(messages, tokenize=False).rpartition(MARK)[2]
