@@ -3,17 +3,16 @@
 Ours cannot be put into that class as it is. `AutoModelForSequenceClassification` is a linear map of the last
 token's last state. Ours (`reward_model`) adds a head over the largest, the least and the sum of states at
 three quarters of the depth to a log-ratio of two models and to the reference's own likelihood, which takes a
-pass through another model. So a student learns to say what it says. It begins as the reference, its linear map is
-fitted first (a ridge regression on the states as they are), then all of it learns by squared error of the
-scores and of their differences between responses to one prompt (Hofstätter 2020, "Improving Efficient Neural
-Ranking Models with Cross-Architecture Knowledge Distillation": MarginMSE), since order is what a reward model
-is for. Labels are free: any response that the policies write can be asked about.
+pass through another model. So a student learns to say what it says. It begins as the reference, its linear
+map is fitted first (a ridge regression on the states as they are), then all of it learns by squared error of
+the scores and of their differences between responses to one prompt (Hofstätter 2020, "Improving Efficient
+Neural Ranking Models with Cross-Architecture Knowledge Distillation": MarginMSE), since order is what a
+reward model is for. Labels are free: any response that the policies write can be asked about.
 """
 
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +22,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from data.conversation import as_messages
 from data.export_rows import prompt_text
 from rlhf.config import ModelError, setting
-from rlhf.models import pad_id_of
+from rlhf.models import Family, pad_id_of
 
 RIDGE = 1e-2  # of the first fit, relative to the states' mean variance
 MARK = "Podium"  # a response by which the template shows what it puts behind one
@@ -43,7 +42,7 @@ class Text:
 class DistilConfig:
     epochs: int = setting(3, "Passes over the texts.")
     prompts_per_step: int = setting(16, "Prompts per optimiser step; all responses to one stay together.")
-    learning_rate: float = setting(5e-4, "Peak learning rate of a model 256 wide; else by 256 / width.")
+    learning_rate: float = setting(5e-4, "Peak learning rate of a model 256 wide; see Family.learning_rate.")
     weight_decay: float = setting(0.01, "AdamW weight decay.")
     warmup: float = setting(0.1, "Share of the steps that warm up; linear decay to 0 after them.")
     margin_weight: float = setting(1.0, "Weight of the squared error of differences, beside that of scores.")
@@ -87,6 +86,16 @@ class Student:
         device = self.model.device
         return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
 
+    def last(self, row: list[int]) -> int:
+        """Which token the class reads: the last that is no PAD, which EOS may be too."""
+        return max((place for place, token in enumerate(row) if token != self.pad_id), default=0)
+
+    def whole(self) -> PreTrainedModel:
+        """The model alone; adapters are merged into it."""
+        if hasattr(self.model, "merge_and_unload"):
+            self.model = self.model.merge_and_unload()
+        return self.model
+
     def __call__(self, rows: Sequence[list[int]]) -> Tensor:
         """Scores (N,) of token ids, with gradients when they are on."""
         return self.model(**self.batch(rows)).logits.squeeze(-1).float()
@@ -106,27 +115,36 @@ class Student:
         return scores
 
 
-def new_student(folder: Path | str, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> Student:
-    """A classifier on the trunk in `folder`, in float32. Raises ModelError where there is no such class."""
+def new_student(reference: str, family: Family) -> Student:
+    """A classifier on the reference, in float32; with adapters where the family has them. Raises ModelError
+    where there is no such class.
+    """
     try:
         model = AutoModelForSequenceClassification.from_pretrained(
-            folder, num_labels=1, dtype=torch.float32, id2label={0: "score"}, label2id={"score": 0}
+            reference, num_labels=1, dtype=torch.float32, id2label={0: "score"}, label2id={"score": 0}
         )
     except ValueError as error:
         first = (str(error).strip().splitlines() or ["unknown"])[0]
         raise ModelError(
             f"transformers has no sequence classifier for this model ({first[:200]}); "
-            "the reward model cannot be exported."
+            "its reward model cannot be exported."
         ) from error
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    return Student(model.to(device), tokenizer)
+    student = Student(model, family.tokenizer)
+    if family.kind != "full":
+        from peft import LoraConfig, get_peft_model
+
+        rank = 16
+        lora = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="SEQ_CLS")
+        student.model = get_peft_model(model, lora)
+    student.model.to(family.device).eval()  # dropout is off everywhere here
+    return student
 
 
-def distil(student: Student, texts: Sequence[Text], config: DistilConfig, seed: int) -> Iterator[float]:
-    """Teach it; yields each optimiser step's loss."""
-    model = student.model.eval()  # dropout is off everywhere here
+def distil(
+    student: Student, texts: Sequence[Text], config: DistilConfig, rate: float, seed: int
+) -> Iterator[float]:
+    """Teach it; yields each optimiser step's loss. rate: the peak learning rate (`Family.learning_rate`)."""
+    model = student.model
     encoded = [student.encode(t.prompt, t.response, t.finished) for t in texts]
     fit_head(student, encoded, torch.tensor([t.score for t in texts]))
     by_prompt: dict[str, list[int]] = {}
@@ -134,8 +152,6 @@ def distil(student: Student, texts: Sequence[Text], config: DistilConfig, seed: 
         by_prompt.setdefault(text.prompt, []).append(number)
     groups = list(by_prompt.values())
     trained = [p for p in model.parameters() if p.requires_grad]
-    width = model.config.get_text_config().hidden_size
-    rate = config.learning_rate * 256 / width
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=config.weight_decay)
     steps = config.epochs * -(-len(groups) // config.prompts_per_step)
     warm = max(1, round(config.warmup * steps))
@@ -183,7 +199,7 @@ def fit_head(student: Student, encoded: Sequence[list[int]], scores: Tensor) -> 
         for start in range(0, len(encoded), 64):
             rows = encoded[start : start + 64]
             student(rows)
-            last = torch.tensor([len(row) - 1 for row in rows])
+            last = torch.tensor([student.last(row) for row in rows])
             found = seen.pop()
             states.append(found[torch.arange(len(rows)), last.to(found.device)].float().cpu())
     finally:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+import transformers
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from data.export_files import ExportError, put_in_place
@@ -82,6 +83,7 @@ def export_policy(
     the merged weights. Raises ExportError or ModelError, in one sentence; then nothing is at `out`.
     """
     version = pick_version(run, version)
+    quieten()
     folder = folder_of(run, version) if version else None
     if not merged:
         return _export_adapter(run, out, version, folder, dtype, overwrite)
@@ -95,7 +97,7 @@ def export_policy(
         card = _card(run, version, tokenizer, adapter=False, dtype=dtype)
         (aside / "README.md").write_text(card, encoding="utf-8")
 
-    _put(out, write, overwrite)
+    put_model(out, write, overwrite)
     sampling = model.generation_config
     return (
         f"policy {version} as one {type(model).__name__} in {dtype}, in {out}; "
@@ -162,11 +164,11 @@ def _export_adapter(
         card = _card(run, version, tokenizer, adapter=True, dtype=dtype)
         (aside / "README.md").write_text(card, encoding="utf-8")
 
-    _put(out, write, overwrite)
+    put_model(out, write, overwrite)
     return f"policy {version} as an adapter of {base}, in {out}"
 
 
-def _put(out: Path, write: Callable[[Path], None], overwrite: bool) -> None:
+def put_model(out: Path, write: Callable[[Path], None], overwrite: bool) -> None:
     """Have `write` fill a folder that is at `out` when it is whole. safetensors has errors of its own."""
     from safetensors import SafetensorError
 
@@ -176,6 +178,12 @@ def _put(out: Path, write: Callable[[Path], None], overwrite: bool) -> None:
             write(aside)
         except SafetensorError as error:  # a full disk, most often
             raise OSError(str(error)) from error
+
+
+def quieten() -> None:
+    """No bars, and no word of weights that a classifier's head begins without."""
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
 
 
 def is_hub_id(model: str) -> bool:

@@ -144,7 +144,9 @@ def test_every_format_says_the_same(export, what):
     folder = datasets.load_from_disk(str(export(what)[0]))
     by_split = {name: [r for r in wanted if r["split"] == name] for name in ("train", "test")}
     assert {name: split.to_list() for name, split in folder.items()} == {
-        name: rows for name, rows in by_split.items() if rows  # `datasets` cannot read an empty one
+        name: rows
+        for name, rows in by_split.items()
+        if rows  # `datasets` cannot read an empty one
     }
     with export(what, ".csv")[0].open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
