@@ -13,6 +13,7 @@ def push_folder(folder: Path, repo: str, *, kind: str, public: bool = False) -> 
     The token is the hub library's own (`HF_TOKEN`, or `hf auth login`). A new repository is private unless
     `public`. Raises HubError.
     """
+    import httpx
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
@@ -40,8 +41,10 @@ def push_folder(folder: Path, repo: str, *, kind: str, public: bool = False) -> 
         raise failed(
             known.get(status, f"the hub answered {status or 'nothing'}: {_first_line(error)}")
         ) from error
-    except Exception as error:  # no network, no route, a name that nobody knows: one sentence for all
+    except (httpx.HTTPError, OSError) as error:
         raise failed(f"{constants.ENDPOINT} could not be reached ({_first_line(error)})") from error
+    except Exception as error:  # whatever the library makes of an answer: one sentence
+        raise failed(_first_line(error)) from error
     return str(url)
 
 

@@ -40,9 +40,9 @@ class Text:
 
 @dataclass(frozen=True)
 class DistilConfig:
-    epochs: int = setting(3, "Passes over the texts.")
+    epochs: int = setting(2, "Passes over the texts.")
     prompts_per_step: int = setting(16, "Prompts per optimiser step; all responses to one stay together.")
-    learning_rate: float = setting(5e-4, "Peak learning rate of a model 256 wide; see Family.learning_rate.")
+    learning_rate: float = setting(2e-3, "Peak learning rate of a model 256 wide; see Family.learning_rate.")
     weight_decay: float = setting(0.01, "AdamW weight decay.")
     warmup: float = setting(0.1, "Share of the steps that warm up; linear decay to 0 after them.")
     margin_weight: float = setting(1.0, "Weight of the squared error of differences, beside that of scores.")

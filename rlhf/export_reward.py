@@ -122,8 +122,11 @@ def export_reward_model(
     teacher = RewardModel(family)
     try:
         teacher.load(folder_of(run, version, "reward"))
-    except (ValueError, OSError) as error:
-        raise ModelError(f"The reward model of policy {version} cannot be read: {error}") from error
+    except ExportError:
+        raise
+    except Exception as error:  # damaged, or of another Podium: one sentence, whatever a reader raises
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ModelError(f"The reward model of policy {version} cannot be read ({first}).") from error
     family.load("published", folder_of(run, version))
     names = [f.name for f in fields(SamplingConfig)]
     sampling = SamplingConfig(**{name: settings[name] for name in names if name in settings})

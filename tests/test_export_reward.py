@@ -1,6 +1,7 @@
 """`export` of a reward model: a classifier that others load, taught by ours, which says how good it is."""
 
 import random
+import re
 
 import pytest
 import torch
@@ -95,7 +96,8 @@ def test_it_loads_alone_and_scores_as_annotators_do(taught, tmp_path):
     assert figures in card
     assert "of responses to 20 prompts that nobody ranked" in figures
     assert f"the reward model of policy 1 as one {type(model).__name__}" in said
-    assert "THAT IS POOR" not in figures
+    [share] = re.findall(r"It orders (\S+)% \(.* as the annotators did", figures)
+    assert float(share) >= 85
     assert not list((tmp_path / "out").glob("adapter*"))
 
 
