@@ -69,7 +69,9 @@ class ExportConfig:
         0.1, "Share of the prompts in the test split, beside those that the run holds out.", *TEXTS
     )
     policy_version: int | None = _option(
-        None, "Which policy, or which policy's reward model; the published one if not given.", *MODELS
+        None,
+        "Which policy (the published one if not given), or which policy's reward model (the newest).",
+        *MODELS,
     )
     merged: bool = _option(
         True,

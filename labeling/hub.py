@@ -13,7 +13,6 @@ def push_folder(folder: Path, repo: str, *, kind: str, public: bool = False) -> 
     The token is the hub library's own (`HF_TOKEN`, or `hf auth login`). A new repository is private unless
     `public`. Raises HubError.
     """
-    import httpx
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
@@ -41,11 +40,16 @@ def push_folder(folder: Path, repo: str, *, kind: str, public: bool = False) -> 
         raise failed(
             known.get(status, f"the hub answered {status or 'nothing'}: {_first_line(error)}")
         ) from error
-    except (httpx.HTTPError, OSError) as error:
-        raise failed(f"{constants.ENDPOINT} could not be reached ({_first_line(error)})") from error
     except Exception as error:  # whatever the library makes of an answer: one sentence
+        if _unreachable(error):
+            raise failed(f"{constants.ENDPOINT} could not be reached ({_first_line(error)})") from error
         raise failed(_first_line(error)) from error
     return str(url)
+
+
+def _unreachable(error: Exception) -> bool:
+    """By name: the hub library has changed the client it asks with, and may again."""
+    return isinstance(error, OSError) or "TransportError" in {c.__name__ for c in type(error).__mro__}
 
 
 def _first_line(error: Exception) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -333,3 +334,21 @@ def test_the_command_line(run_dir, tmp_path):
     again = call("--what", "preferences", "--out", tmp_path / "out.jsonl")
     assert (again.returncode, again.stderr.count("\n")) == (2, 1)
     assert "--overwrite" in again.stderr
+
+
+def options_table() -> str:
+    """README's table, made from the dataclass the command line is made from."""
+    rows = ["| option | of | default | |", "|---|---|---|---|"]
+    everything = len(fields(ExportConfig)[0].metadata["of"])
+    for f in fields(ExportConfig):
+        flags = f.metadata["flags"] or (f"--{f.name.replace('_', '-')}",)
+        of = "" if len(f.metadata["of"]) == everything else ", ".join(f.metadata["of"])
+        none = f.default in ("", None, Path(), False) or f.metadata["flags"]
+        shown = "" if none else f"`{f.default}`"
+        rows.append(f"| `{flags[0]}` | {of} | {shown} | {f.metadata['help']} |")
+    return "\n".join(rows)
+
+
+def test_readme_has_the_options():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert options_table() in readme, f"README.md wants this table:\n\n{options_table()}\n"
