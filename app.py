@@ -6,7 +6,10 @@ needs them: nothing in this process imports torch but `evaluate`, and `export` o
 """
 
 from contextlib import closing
+import json
+import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -194,6 +197,8 @@ def export(config: ExportConfig) -> None:
                 version=config.policy_version,
                 device=config.device,
                 overwrite=config.overwrite,
+                prompts=config.prompts,
+                tell=partial(print, file=sys.stderr, flush=True),
             )
         else:
             said = export_rows(store, config)

@@ -80,6 +80,9 @@ class ExportConfig:
         flags=("--merged/--adapter",),
     )
     dtype: str = _option("float32", "Of a merged model's weights: float32, bfloat16 or float16.", "policy")
+    prompts: int = _option(
+        1000, "How many the policies answer, three times each, to teach the exported one by.", MODELS[1]
+    )
     device: str = _option("auto", "Where the reward model is distilled: auto, cuda, mps or cpu.", MODELS[1])
     overwrite: bool = _option(False, "Replace what is at --out.")
     push_to_hub: str = _option("", "ORG/NAME: push the written folder to the Hugging Face hub too.")
@@ -109,6 +112,7 @@ class ExportConfig:
             ),
             (0 <= self.test_share < 1, "test-share", "0 to 1"),
             (self.dtype in DTYPES, "dtype", ", ".join(DTYPES)),
+            (self.prompts >= 0, "prompts", "0 or more"),
         ]
         for fine, name, what in checks:
             if not fine:

@@ -6,8 +6,9 @@ Both are of prompts that it has learned nothing of. Ours has learned from those 
 flattered, and a little so is whoever learns from it.
 """
 
+import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path
@@ -101,12 +102,13 @@ def export_reward_model(
     prompts: int = PROMPTS,
     config: DistilConfig | None = None,
     seed: int = 0,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> str:
     """Distil, judge and write it; what was written and how good it is, for a terminal.
 
     version: the policy whose reward model it is; None: the newest policy's that has one. prompts: how many
-    the student's lessons are drawn from. Raises ExportError or ModelError, in one sentence; then nothing is
-    at `out`.
+    the student's lessons are drawn from. tell: hears what is being done. Raises ExportError or ModelError, in
+    one sentence; then nothing is at `out`.
     """
     config = config or DistilConfig()
     version = _pick(run, version)
@@ -135,18 +137,22 @@ def export_reward_model(
     rankings = [as_ranking(r) for records in (run.ranking_records(), run.imported_records()) for r in records]
     kept = [r for r in rankings if split(r.prompt) == "test"]
     asked = [p.text for p in run.prompts("train", seed) if split(p.text) == "train"][:prompts]
-    lessons = _drawn(family, asked, sampling, seed)
+    lessons = _drawn(family, asked, sampling, seed, tell)
     lessons += [row for r in rankings if split(r.prompt) == "train" for row in _texts(r)]
     if not lessons:
         raise ExportError("This run has no prompts to teach the exported reward model by.")
     student = new_student(reference_of(run), family)
     rate = family.learning_rate(config.learning_rate)
-    steps = list(distil(student, scored(teacher, lessons), config, rate, seed))
-    if not all(torch.isfinite(torch.tensor(steps)).tolist()):
-        raise ExportError("The exported reward model's loss is not a finite number; nothing was written.")
+    tell(f"scoring {len(lessons):,} responses")
+    taught = scored(teacher, lessons)
+    for step, loss in enumerate(distil(student, taught, config, rate, seed), start=1):
+        if not math.isfinite(loss):
+            raise ExportError("The exported reward model's loss is not a finite number; nothing was written.")
+        if step % 25 == 1:
+            tell(f"teaching, step {step}: loss {loss:.3f}")
 
     heldout = [p.text for p in run.prompts("heldout", seed)][:HELDOUT]
-    fresh = _drawn(family, heldout, sampling, seed + 1)
+    fresh = _drawn(family, heldout, sampling, seed + 1, tell)
     figures = Figures(
         measure_accuracy(_AsRewardModel(student), as_order(scored(teacher, fresh))),
         measure_accuracy(_AsRewardModel(student), kept),
@@ -204,13 +210,14 @@ def _texts(ranking: RankedResponses) -> list[tuple[str, str, bool]]:
 
 
 def _drawn(
-    family: Family, prompts: Sequence[str], sampling: SamplingConfig, seed: int
+    family: Family, prompts: Sequence[str], sampling: SamplingConfig, seed: int, tell: Callable[[str], None]
 ) -> list[tuple[str, str, bool]]:
     """What the reference and the policy say to each prompt."""
     generator = torch.Generator(device=family.device).manual_seed(seed)
     found: list[tuple[str, str, bool]] = []
     for start in range(0, len(prompts), BATCH):
         own = prompts[start : start + BATCH]
+        tell(f"the policies answer prompt {start + 1:,} to {start + len(own):,} of {len(prompts):,}")
         ids = [encode_prompt(family.tokenizer, p) for p in own]
         for voice in VOICES:
             for prompt, drawn in zip(own, sample_from(family, voice, ids, sampling, generator), strict=True):
