@@ -81,7 +81,7 @@ class ExportConfig:
     )
     dtype: str = _option("float32", "Of a merged model's weights: float32, bfloat16 or float16.", "policy")
     prompts: int = _option(
-        1000, "How many the policies answer, three times each, to teach the exported one by.", MODELS[1]
+        600, "How many the policies answer, three times each, to teach the exported one by.", MODELS[1]
     )
     device: str = _option("auto", "Where the reward model is distilled: auto, cuda, mps or cpu.", MODELS[1])
     overwrite: bool = _option(False, "Replace what is at --out.")

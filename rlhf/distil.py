@@ -25,6 +25,7 @@ from rlhf.config import ModelError, setting
 from rlhf.models import Family, pad_id_of
 
 RIDGE = 1e-2  # of the first fit, relative to the states' mean variance
+TOGETHER = 16  # texts in one pass
 MARK = "Podium"  # a response by which the template shows what it puts behind one
 
 
@@ -97,8 +98,12 @@ class Student:
         return self.model
 
     def __call__(self, rows: Sequence[list[int]]) -> Tensor:
-        """Scores (N,) of token ids, with gradients when they are on."""
-        return self.model(**self.batch(rows)).logits.squeeze(-1).float()
+        """Scores (N,) of token ids, on the CPU, with gradients when they are on."""
+        parts, order = [], []
+        for own in by_length(rows):
+            parts.append(self.model(**self.batch([rows[i] for i in own])).logits.squeeze(-1).float().cpu())
+            order += own
+        return torch.cat(parts)[torch.tensor(order).argsort()]
 
     @torch.no_grad()
     def score_texts(
@@ -106,13 +111,13 @@ class Student:
     ) -> Tensor:
         """Scores (N,) on the CPU."""
         finished = finished or [True] * len(responses)
-        rows = [self.encode(*text) for text in zip(prompts, responses, finished, strict=True)]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        scores = torch.zeros(len(rows))
-        for start in range(0, len(order), 64):
-            own = order[start : start + 64]
-            scores[own] = self([rows[i] for i in own]).cpu()
-        return scores
+        return self([self.encode(*text) for text in zip(prompts, responses, finished, strict=True)])
+
+
+def by_length(rows: Sequence[list[int]]) -> Iterator[list[int]]:
+    """Which rows go through the model together: of like lengths, so that little is padding."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    yield from (order[start : start + TOGETHER] for start in range(0, len(order), TOGETHER))
 
 
 def new_student(reference: str, family: Family) -> Student:
@@ -166,7 +171,7 @@ def distil(
             rows = [number for group in own for number in group]
             group_of = torch.tensor([g for g, group in enumerate(own) for _ in group])
             wanted = torch.tensor([texts[number].score for number in rows])
-            loss = _loss(student([encoded[n] for n in rows]).cpu(), wanted, group_of, config.margin_weight)
+            loss = _loss(student([encoded[n] for n in rows]), wanted, group_of, config.margin_weight)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -194,17 +199,16 @@ def fit_head(student: Student, encoded: Sequence[list[int]], scores: Tensor) -> 
     head = _head(student.model)
     seen: list[Tensor] = []
     hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    states = []
+    x = torch.zeros(len(encoded), head.in_features)
     try:
-        for start in range(0, len(encoded), 64):
-            rows = encoded[start : start + 64]
+        for own in by_length(encoded):
+            rows = [encoded[i] for i in own]
             student(rows)
             last = torch.tensor([student.last(row) for row in rows])
             found = seen.pop()
-            states.append(found[torch.arange(len(rows)), last.to(found.device)].float().cpu())
+            x[own] = found[torch.arange(len(rows)), last.to(found.device)].float().cpu()
     finally:
         hook.remove()
-    x = torch.cat(states)
     centred = x - x.mean(0)
     ridge = RIDGE * centred.square().mean() * len(x) * torch.eye(x.shape[1])
     weights = torch.linalg.solve(centred.T @ centred + ridge, centred.T @ (scores - scores.mean()))

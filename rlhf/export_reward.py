@@ -28,7 +28,7 @@ from rlhf.models import Family, load_family
 from rlhf.reward_accuracy import Accuracy, measure_accuracy
 from rlhf.reward_model import RewardModel
 
-PROMPTS = 1000  # that the policies are asked for the student's lessons
+PROMPTS = 600  # that the policies are asked for the student's lessons
 HELDOUT = 150  # held-out prompts that judge it
 VOICES = ("reference", "reference", "published")  # who answers each of them
 BATCH = 512  # prompts sampled together
