@@ -101,6 +101,37 @@ def test_it_loads_alone_and_scores_as_annotators_do(taught, tmp_path):
     assert not list((tmp_path / "out").glob("adapter*"))
 
 
+def test_trl_goes_on_training_it(taught, tmp_path):
+    """RewardTrainer takes the folder's name, and begins with what is in it: it is right already."""
+    from datasets import Dataset
+    from trl import RewardConfig, RewardTrainer
+
+    run, _ = taught
+    export_reward_model(run.store, tmp_path / "out", device="cpu", prompts=20, config=QUICK)
+    draw = random.Random(2)
+    rows = [
+        {"prompt": [{"role": "user", "content": f"Word {number + 100}?"}]}
+        | {
+            name: [{"role": "assistant", "content": words(draw, letters)}]
+            for name, letters in (("chosen", "aeiou"), ("rejected", "bcdfg"))
+        }
+        for number in range(8)
+    ]
+    options = RewardConfig(
+        output_dir=str(tmp_path / "trl"),
+        max_steps=1,
+        per_device_train_batch_size=8,
+        logging_steps=1,
+        report_to="none",
+        save_strategy="no",
+        use_cpu=True,
+    )
+    trainer = RewardTrainer(model=str(tmp_path / "out"), args=options, train_dataset=Dataset.from_list(rows))
+    trainer.train()
+    [logged] = [row for row in trainer.state.log_history if "accuracy" in row]
+    assert logged["accuracy"] >= 0.75
+
+
 def test_prompts_that_judge_it_taught_it_nothing(taught, tmp_path, monkeypatch):
     run, _ = taught
     seen = {}
