@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from data.conversation import Message, as_messages, as_transcript
+from data.conversation import Message, as_messages, transcript_of
 
 FORMS = ("text", "chat", "messages")
 KINDS = ("human", "program", "judge", "import")
@@ -96,16 +96,27 @@ def _place(root: str) -> float:
     return int.from_bytes(hashlib.sha256(f"export {root}".encode()).digest()[:4], "big") / 2**32
 
 
-def prompt_text(prompt: str) -> str:
+def prompt_messages(prompt: str, system: str = "") -> list[Message]:
+    """The messages of a prompt behind the run's system prompt, unless they begin with one of their own."""
+    messages = as_messages(prompt)
+    if not system or messages[0]["role"] == "system":
+        return messages
+    return [{"role": "system", "content": system}, *messages]
+
+
+def prompt_text(prompt: str, system: str = "") -> str:
     """A prompt as a model without a chat template read it when it was sampled: the response follows at once.
 
     (`rlhf.generate.encode_prompt` for one that has none.)
     """
-    return as_transcript(prompt) + ("\n" if len(as_messages(prompt)) == 1 else "\n\nAssistant:")
+    messages = prompt_messages(prompt, system)
+    return prompt + "\n" if len(messages) == 1 else transcript_of(messages) + "\n\nAssistant:"
 
 
-def preferences(record: RankingRecord, form: str, split: str, ties: bool = False) -> Iterator[Row]:
-    """All pairs of one ranking, best first. form: text, or chat (lists of messages).
+def preferences(
+    record: RankingRecord, form: str, split: str, ties: bool = False, system: str = ""
+) -> Iterator[Row]:
+    """All pairs of one ranking, best first. form: text, or chat (lists of messages). system: the run's.
 
     Responses that were not compared with each other make no pair, nor do two of the same text. What the
     annotator wrote is chosen above all that were shown. ties: those of the same rank too, marked.
@@ -126,7 +137,7 @@ def preferences(record: RankingRecord, form: str, split: str, ties: bool = False
                 continue
             of_two = len(record.responses) == 2 and not (written and i == 0)
             yield {
-                "prompt": _prompt(record.prompt, form),
+                "prompt": _prompt(record.prompt, form, system),
                 "chosen": _response(texts[i], form),
                 "rejected": _response(texts[j], form),
                 "rank_gap": gap,
@@ -187,12 +198,13 @@ def ranking_row(record: RankingRecord, form: str, split: str) -> Row:
     }
 
 
-def demonstration_row(record: DemonstrationRecord, form: str, split: str) -> Row:
+def demonstration_row(record: DemonstrationRecord, form: str, split: str, system: str = "") -> Row:
     """form: text or chat (prompt and completion), or messages (the whole conversation in one column)."""
     if form == "messages":
-        said: Row = {"messages": [*as_messages(record.prompt), {"role": "assistant", "content": record.text}]}
+        messages = prompt_messages(record.prompt, system)
+        said: Row = {"messages": [*messages, {"role": "assistant", "content": record.text}]}
     else:
-        said = {"prompt": _prompt(record.prompt, form), "completion": _response(record.text, form)}
+        said = {"prompt": _prompt(record.prompt, form, system), "completion": _response(record.text, form)}
     return said | {
         "source": record.source,
         "annotator": record.annotator,
@@ -201,8 +213,8 @@ def demonstration_row(record: DemonstrationRecord, form: str, split: str) -> Row
     }
 
 
-def _prompt(prompt: str, form: str) -> str | list[Message]:
-    return as_messages(prompt) if form == "chat" else prompt_text(prompt)
+def _prompt(prompt: str, form: str, system: str = "") -> str | list[Message]:
+    return prompt_messages(prompt, system) if form == "chat" else prompt_text(prompt, system)
 
 
 def _response(text: str, form: str) -> str | list[Message]:

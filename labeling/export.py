@@ -139,6 +139,7 @@ def export_rows(store: Store, config: ExportConfig) -> str:
     split = Split(store.prompts_in_use(), config.test_share)
     form = config.form if config.form != "auto" else _form(store, config.what)
     shown = "text" if form == "messages" else form
+    system = (store.get_setting("config") or {}).get("system_prompt", "").strip()
     through = store.last_ranking_id()  # whatever is ranked meanwhile is in the next export
     names = _Names(config.anonymous)
     kinds: dict[str, set[int | str]] = {}
@@ -155,12 +156,12 @@ def export_rows(store: Store, config: ExportConfig) -> str:
     def rows() -> Iterator[Row]:
         if config.what == "preferences":
             for record in rankings():
-                yield from preferences(record, shown, split(record.prompt), config.ties)
+                yield from preferences(record, shown, split(record.prompt), config.ties, system)
         elif config.what == "rankings":
             yield from (ranking_row(record, shown, split(record.prompt)) for record in rankings())
         else:
             for one in store.demonstration_records():
-                yield demonstration_row(names.of(one), form, split(one.prompt))
+                yield demonstration_row(names.of(one), form, split(one.prompt), system)
 
     first = next(rows(), None)
     if first is None:
@@ -230,8 +231,9 @@ def _files_of(model: str) -> Callable[[str], Path | None]:
     def cached(name: str) -> Path | None:
         from huggingface_hub import try_to_load_from_cache
 
+        repo, _, revision = model.partition("@")
         try:
-            found = try_to_load_from_cache(model, name)
+            found = try_to_load_from_cache(repo, name, revision=revision or None)
         except ValueError:  # no hub id
             return None
         return Path(found) if isinstance(found, str) else None

@@ -21,12 +21,14 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from data.conversation import as_messages
 from data.export_rows import prompt_text
+from rlhf.chat import behind_a_response, pad_id_of, with_system
 from rlhf.config import ModelError, setting
-from rlhf.models import Family, pad_id_of
+from rlhf.generate import encode_prompt
+from rlhf.loading import name_and_revision
+from rlhf.models import Family
 
 RIDGE = 1e-2  # of the first fit, relative to the states' mean variance
 TOGETHER = 16  # texts in one pass
-MARK = "Podium"  # a response by which the template shows what it puts behind one
 
 
 @dataclass(frozen=True)
@@ -54,26 +56,34 @@ class Student:
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
         self.model, self.tokenizer = model, tokenizer
-        self.pad_id = pad_id_of(tokenizer)
+        self.pad_id = pad_id_of(tokenizer, model.get_input_embeddings().weight.shape[0])
         model.config.pad_token_id = self.pad_id  # the class looks for the last token that is none
         model.config.get_text_config().pad_token_id = self.pad_id
         self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        self.behind = _behind_a_response(tokenizer)
+        self.behind = behind_a_response(tokenizer)
 
     def encode(self, prompt: str, response: str, finished: bool = True) -> list[int]:
         """Token ids as TRL and others make them: the chat template of the whole conversation, or the texts
         and EOS. What was cut is not closed. Where all has no room the prompt's beginning is left out.
         """
-        tokenizer = self.tokenizer
+        tokenizer, behind = self.tokenizer, self.behind
         if tokenizer.chat_template:
-            messages = [*as_messages(prompt), {"role": "assistant", "content": response}]
-            text = tokenizer.apply_chat_template(messages, tokenize=False)
-            if not finished:
-                text = text.removesuffix(self.behind)
-            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            messages = [
+                *with_system(tokenizer, as_messages(prompt)),
+                {"role": "assistant", "content": response},
+            ]
+            try:
+                text = tokenizer.apply_chat_template(messages, tokenize=False)
+                ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            except Exception:  # a template raises what it likes: put as the policies read it
+                own = tokenizer(response, add_special_tokens=False)["input_ids"]
+                ids = encode_prompt(tokenizer, prompt) + own + behind
+            if not finished and behind and ids[-len(behind) :] == behind:
+                ids = ids[: -len(behind)]
         else:
             end = (tokenizer.eos_token or "") if finished else ""
-            ids = tokenizer(prompt_text(prompt) + response + end)["input_ids"]
+            system = getattr(tokenizer, "podium_system_prompt", "")
+            ids = tokenizer(prompt_text(prompt, system) + response + end)["input_ids"]
         return ids[-self.context :] if self.context else ids
 
     def batch(self, rows: Sequence[list[int]]) -> dict[str, Tensor]:
@@ -120,13 +130,20 @@ def by_length(rows: Sequence[list[int]]) -> Iterator[list[int]]:
     yield from (order[start : start + TOGETHER] for start in range(0, len(order), TOGETHER))
 
 
-def new_student(reference: str, family: Family) -> Student:
+def new_student(reference: str, family: Family, trust_remote_code: bool = False) -> Student:
     """A classifier on the reference, in float32; with adapters where the family has them. Raises ModelError
     where there is no such class.
     """
+    name, revision = name_and_revision(reference)
     try:
         model = AutoModelForSequenceClassification.from_pretrained(
-            reference, num_labels=1, dtype=torch.float32, id2label={0: "score"}, label2id={"score": 0}
+            name,
+            num_labels=1,
+            dtype=torch.float32,
+            id2label={0: "score"},
+            label2id={"score": 0},
+            trust_remote_code=trust_remote_code,
+            **({"revision": revision} if revision else {}),
         )
     except ValueError as error:
         first = (str(error).strip().splitlines() or ["unknown"])[0]
@@ -219,10 +236,3 @@ def _head(model: PreTrainedModel) -> torch.nn.Linear:
     """The linear map to the one label: `score` in most architectures, `classifier` in others."""
     found = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == 1]
     return found[-1]
-
-
-def _behind_a_response(tokenizer: PreTrainedTokenizerBase) -> str:
-    if not tokenizer.chat_template:
-        return ""
-    messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": MARK}]
-    return tokenizer.apply_chat_template(messages, tokenize=False).rpartition(MARK)[2]

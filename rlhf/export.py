@@ -19,8 +19,10 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from data.export_files import ExportError, put_in_place
 from rlhf import checkpoint, model_card
+from rlhf.chat import eos_ids_of, pad_id_of
 from rlhf.config import STARTER, ModelError
-from rlhf.models import eos_ids_of, load_causal_lm, load_tokenizer, pad_id_of
+from rlhf.loading import load_causal_lm, load_tokenizer, name_and_revision
+from rlhf.models import Family, load_family
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-5  # of float32 logits, relative to the largest of them; held by tests/test_export_policy.py
@@ -105,19 +107,41 @@ def export_policy(
     )
 
 
+def trusts(run: Run) -> bool:
+    """Whether the run was started with leave to run code that comes with its model."""
+    return bool((run.get_setting("config") or {}).get("trust_remote_code", False))
+
+
+def load_run(run: Run, device: str) -> Family:
+    """The run's family, with nothing in its roles yet. Raises ModelError."""
+    settings = run.get_setting("config") or {}
+    return load_family(
+        run.get_setting("model"),
+        tuning=run.get_setting("tuning", "auto"),
+        device=device,
+        lora_rank=run.get_setting("lora_rank", 16),
+        precision="float32",
+        lora_targets=run.get_setting("lora_targets", ""),
+        system_prompt=settings.get("system_prompt", ""),
+        trust_remote_code=trusts(run),
+    )
+
+
 def load_policy(run: Run, version: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The whole model in float32 on the CPU, an adapter merged into its base. Raises ModelError, or
     ExportError."""
+    trusted = trusts(run)
     if version == 0:
         source = reference_of(run)
-        return load_causal_lm(source, CPU, torch.float32), load_tokenizer(source)
+        model = load_causal_lm(source, CPU, torch.float32, trust_remote_code=trusted)
+        return model, load_tokenizer(source, trusted)
     folder = folder_of(run, version)
-    tokenizer = load_tokenizer(str(folder))
+    tokenizer = load_tokenizer(str(folder), trusted)
     if not is_adapter(folder):
-        return load_causal_lm(str(folder), CPU, torch.float32), tokenizer
+        return load_causal_lm(str(folder), CPU, torch.float32, trust_remote_code=trusted), tokenizer
     from peft import PeftModel
 
-    base = load_causal_lm(reference_of(run), CPU, torch.float32)
+    base = load_causal_lm(reference_of(run), CPU, torch.float32, trust_remote_code=trusted)
     try:
         return PeftModel.from_pretrained(base, folder).merge_and_unload(safe_merge=True), tokenizer
     except Exception as error:  # damaged, of another base: one sentence, whatever PEFT says
@@ -138,7 +162,7 @@ def generation_config(
         top_p=1.0,
         max_new_tokens=settings.get("max_new_tokens", 96),
         eos_token_id=sorted(eos_ids_of(tokenizer, model)),
-        pad_token_id=pad_id_of(tokenizer),
+        pad_token_id=pad_id_of(tokenizer, model.get_input_embeddings().weight.shape[0]),
         bos_token_id=tokenizer.bos_token_id,
     )
 
@@ -153,13 +177,14 @@ def _export_adapter(
     if dtype != "float32":
         raise ExportError("--dtype is of a merged model; an adapter stays as it was trained.")
     base = reference_of(run)
-    tokenizer = load_tokenizer(str(folder))
+    tokenizer = load_tokenizer(str(folder), trusts(run))
 
     def write(aside: Path) -> None:
         shutil.copytree(folder, aside, dirs_exist_ok=True)
         config = aside / "adapter_config.json"
         known = json.loads(config.read_text(encoding="utf-8"))
-        known["base_model_name_or_path"] = base  # where it is today: a project may have been moved
+        # where it is today: a project may have been moved
+        known["base_model_name_or_path"], known["revision"] = name_and_revision(base)
         config.write_text(json.dumps(known, indent=2), encoding="utf-8")
         card = _card(run, version, tokenizer, adapter=True, dtype=dtype)
         (aside / "README.md").write_text(card, encoding="utf-8")
@@ -191,6 +216,12 @@ def is_hub_id(model: str) -> bool:
     return model.count("/") == 1 and not model.startswith((".", "~", "/")) and not Path(model).exists()
 
 
+def hub_id(run: Run) -> str:
+    """What the run began with, for a card's header; '' for a model that is not on the hub."""
+    reference = reference_of(run)
+    return name_and_revision(reference)[0] if is_hub_id(reference) else ""
+
+
 def describe_base(run: Run) -> tuple[str, bool]:
     """What the run began with, as a card calls it, and whether it is the starter. No path of this machine."""
     model = run.get_setting("model") or reference_of(run)
@@ -207,7 +238,9 @@ def _card(run: Run, version: int, tokenizer: PreTrainedTokenizerBase, adapter: b
     tuning = run.get_setting("tuning") or "full"
     methods = sorted({rounds[p.round_id].method for p in line if p.round_id in rounds})
     temperature = settings.get("temperature", 0.8)
-    hub = reference_of(run) if is_hub_id(reference_of(run)) else ""
+    hub = hub_id(run)
+    asked = settings.get("system_prompt", "").strip()
+    system = f"\n\nBefore each conversation stood this system prompt:\n\n```\n{asked}\n```" if asked else ""
     what = f"A LoRA adapter of {base}" if adapter else f"A {dtype} model that descends from {base}"
     quantised = (
         "\n\nIt was trained on a base in 4 bits; with the base in full precision it says almost the same, "
@@ -231,7 +264,7 @@ def _card(run: Run, version: int, tokenizer: PreTrainedTokenizerBase, adapter: b
 
 Annotators saw it, and it was trained, at **temperature {temperature:g}** over all tokens: no top-k, no
 top-p, no penalties, {settings.get("max_new_tokens", 96)} tokens at most. {_where_sampling_is(adapter)}
-How sharply it speaks was learned at that temperature; at another one it is another policy.
+How sharply it speaks was learned at that temperature; at another one it is another policy.{system}
 
 ```python
 {_example(tokenizer, adapter, temperature)}

@@ -22,9 +22,19 @@ from data.preferences import RankedResponses
 from rlhf import model_card
 from rlhf.config import ModelError
 from rlhf.distil import DistilConfig, Student, Text, distil, new_student
-from rlhf.export import Run, describe_base, folder_of, is_hub_id, put_model, quieten, reference_of
+from rlhf.export import (
+    Run,
+    describe_base,
+    folder_of,
+    hub_id,
+    load_run,
+    put_model,
+    quieten,
+    reference_of,
+    trusts,
+)
 from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample_from
-from rlhf.models import Family, load_family
+from rlhf.models import Family
 from rlhf.reward_accuracy import Accuracy, measure_accuracy
 from rlhf.reward_model import RewardModel
 
@@ -114,13 +124,7 @@ def export_reward_model(
     version = _pick(run, version)
     quieten()
     settings = run.get_setting("config") or {}
-    family = load_family(
-        run.get_setting("model"),
-        tuning=run.get_setting("tuning", "auto"),
-        device=device,
-        lora_rank=run.get_setting("lora_rank", 16),
-        precision="float32",
-    )
+    family = load_run(run, device)
     teacher = RewardModel(family)
     try:
         teacher.load(folder_of(run, version, "reward"))
@@ -141,7 +145,7 @@ def export_reward_model(
     lessons += [row for r in rankings if split(r.prompt) == "train" for row in _texts(r)]
     if not lessons:
         raise ExportError("This run has no prompts to teach the exported reward model by.")
-    student = new_student(reference_of(run), family)
+    student = new_student(reference_of(run), family, trusts(run))
     rate = family.learning_rate(config.learning_rate)
     tell(f"scoring {len(lessons):,} responses")
     taught = scored(teacher, lessons)
@@ -253,9 +257,8 @@ def as_order(texts: Iterable[Text]) -> list[RankedResponses]:
 
 def _card(run: RankedRun, version: int, figures: Figures, lessons: int, chat: bool) -> str:
     base, starter = describe_base(run)
-    hub = reference_of(run) if is_hub_id(reference_of(run)) else ""
     head = model_card.header(
-        "transformers", "text-classification", hub, ["reward-model"], "apache-2.0" if starter else ""
+        "transformers", "text-classification", hub_id(run), ["reward-model"], "apache-2.0" if starter else ""
     )
     line = model_card.line_of(run.policies(), version)
     rounds = {r.id: r for r in run.rounds()}

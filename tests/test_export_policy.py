@@ -40,7 +40,7 @@ def trained(request, tiny_model, tmp_path_factory):
     run = open_run(tmp_path_factory.mktemp(request.param) / "run", tiny_model)
     run.store.put_setting("tuning", request.param)
     run.store.put_setting("lora_rank", 16)
-    run.store.put_setting("config", {"temperature": 0.7, "max_new_tokens": 12, "device": "cpu"})
+    run.store.put_setting("config", {"temperature": 0.7, "max_new_tokens": 12, "system_prompt": "Be brief."})
     optimizer = torch.optim.AdamW(family.parameters("policy"), lr=1e-2)
     ids = torch.tensor([encode_prompt(family.tokenizer, "Name a tree.") + list(range(40, 60))])
     for _ in range(5):
@@ -127,6 +127,7 @@ def test_the_card_says_where_it_comes_from(trained, tmp_path):
     assert "round 1 (PPO) from policy 0 | 1 by people, 1 by programs | 80.0% (70.0% to 87.5%) | 2.50" in card
     assert "`some/model`: its licence applies" in card
     assert f"({family.kind} tuning)" in card
+    assert "```\nBe brief.\n```" in card
     assert str(run.store.run_dir) not in card
     assert family_model(run) not in card
 

@@ -107,6 +107,8 @@ def test_trl_goes_on_training_it(taught, tmp_path):
     from trl import RewardConfig, RewardTrainer
 
     run, _ = taught
+    if run.store.get_setting("tuning") == "lora":
+        pytest.skip("merged, it is the same class in the same files")
     export_reward_model(run.store, tmp_path / "out", device="cpu", prompts=20, config=QUICK)
     draw = random.Random(2)
     rows = [

@@ -14,6 +14,7 @@ from data.export_rows import (
     prompt_text,
     ranking_row,
 )
+from rlhf.chat import set_system_prompt
 from rlhf.generate import encode_prompt
 from tests.export_run import HISTORY
 
@@ -77,16 +78,21 @@ def test_chat_form_has_the_messages_before_and_the_response_as_one():
     assert row["split"] == "test"
 
 
+@pytest.mark.parametrize("system", ["", "Be brief."])
 @pytest.mark.parametrize("prompt", ["Why?", HISTORY])
-def test_text_form_puts_before_the_response_what_the_model_read(prompt, tiny_model):
+def test_text_form_puts_before_the_response_what_the_model_read(prompt, system, tiny_model):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     tokenizer.chat_template = None
-    text = prompt_text(prompt)
+    set_system_prompt(tokenizer, system)
+    text = prompt_text(prompt, system)
     assert encode_prompt(tokenizer, prompt) == tokenizer(text)["input_ids"]
-    [row] = preferences(RankingRecord(1, prompt, ["a", "b"], [1, 2], "anna", "human"), "text", "train")
+    ranking = RankingRecord(1, prompt, ["a", "b"], [1, 2], "anna", "human")
+    [row] = preferences(ranking, "text", "train", system=system)
     assert row["prompt"] == text
+    [row] = preferences(ranking, "chat", "train", system=system)
+    assert (row["prompt"][0] == {"role": "system", "content": "Be brief."}) == bool(system)
 
 
 def test_a_rankings_row_says_all_and_lists_go_by_position():
