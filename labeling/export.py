@@ -180,7 +180,9 @@ def export_rows(store: Store, config: ExportConfig) -> str:
         by = ", ".join(f"{len(kinds[kind]):,} {kind}" for kind in KINDS if kind in kinds)
         said += f"\nfrom rankings by: {by}"
     if "test" not in counts and config.test_share:
-        said += "\nno prompt fell into the test split: there are too few; the next ones will"
+        said += "\nno prompt fell into the test split: there are too few"
+    if "train" not in counts:
+        said += "\nall are in the test split; with --test-share 0 only what the run holds out is"
     return said
 
 

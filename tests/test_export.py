@@ -167,7 +167,8 @@ def test_load_dataset_reads_a_folder_with_its_splits(export, tmp_path):
 
 
 def test_demonstrations_of_people_and_imports(export):
-    path, _ = export("demonstrations", ".jsonl", form="messages")
+    path, said = export("demonstrations", ".jsonl", form="messages")
+    assert "all are in the test split; with --test-share 0" in said
     found = [(row["source"], row["annotator"], row["messages"]) for row in lines(path)]
     assert [(source, name) for source, name, _ in found] == [("annotator", "anna"), ("import", "")]
     assert found[0][2] == [
