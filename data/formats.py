@@ -6,6 +6,7 @@ Columns that a format does not know are left alone. `python app.py import` uses 
         print(read.line, read.items or read.why)
 """
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,7 @@ from data.trees import Flat, Tree, read_tree
 AS = ("prompts", "demonstrations", "preferences")
 ASKS = ("prompt", "instruction", "question")
 ANSWERS = ("response", "completion", "output", "answer")
+YES = (True, 1, "true", "True")  # also as a CSV cell has it
 _ANSWERED = ("chosen", "rejected", "responses", "completions")  # a row with these is no prompt only
 
 
@@ -92,7 +94,7 @@ def _read_trl(row: dict[str, Any]) -> list[Item]:
 
 
 def _pair(row: dict[str, Any], prompt: str, chosen: str, rejected: str) -> ImportedRanking:
-    ranks = [1, 1] if row.get("tie") in (True, 1, "true", "True") else [1, 2]
+    ranks = [1, 1] if row.get("tie") in YES else [1, 2]
     if chosen == rejected:
         raise Refused("chosen and rejected are the same")
     return ranking(prompt, [chosen, rejected], ranks, row.get("strength"), row.get("annotator"))
@@ -142,10 +144,20 @@ def _read_shp(row: dict[str, Any]) -> list[Item]:
     return [ranking(prompt_from(row["history"]), texts, [1, 2] if label == 1 else [2, 1])]
 
 
+def _listed(value: Any) -> Any:
+    """A list that a CSV cell holds as JSON: here it can be nothing else, whatever is in it."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
 def _read_rankings(row: dict[str, Any]) -> list[Item]:
     """Also Podium's own: with a better response that the annotator wrote, and those ranked last perhaps not
     compared with each other, which then each stand in a ranking without the others."""
-    responses, ranks = structure(row["responses"]), structure(row["ranks"])
+    responses, ranks = _listed(row["responses"]), _listed(row["ranks"])
     if not isinstance(responses, list) or not isinstance(ranks, list) or len(responses) != len(ranks):
         raise Refused("it does not have a rank for each response")
     if row.get("withdrawn_for"):
@@ -159,7 +171,8 @@ def _read_rankings(row: dict[str, Any]) -> list[Item]:
     said = row.get("strength"), row.get("annotator")
     prompt, last = prompt_from(row["prompt"]), max(placed)
     rest = [at for at, rank in enumerate(placed) if rank == last]
-    if (not row.get("partial") and None not in numbers) or len(rest) < 2 or len(rest) == len(placed):
+    partial = row.get("partial") in YES
+    if (not partial and None not in numbers) or len(rest) < 2 or len(rest) == len(placed):
         return [ranking(prompt, texts, placed, *said)]
     compared = [at for at, rank in enumerate(placed) if rank != last]
     return [

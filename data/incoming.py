@@ -160,8 +160,9 @@ def ranking(
         raise Refused(f"it ranks more than {MOST_RESPONSES} responses")
     order = sorted(set(best.values()))
     dense = tuple(order.index(rank) + 1 for rank in best.values())
-    said = strength if len(best) == 2 and len(order) == 2 and strength in (1, 2, 3) else 0
-    return ImportedRanking(prompt, tuple(best), dense, int(said), name_of(annotator))
+    said = number(strength)  # a CSV cell has it as text
+    said = int(said) if len(best) == 2 and len(order) == 2 and said in (1, 2, 3) else 0
+    return ImportedRanking(prompt, tuple(best), dense, said, name_of(annotator))
 
 
 def name_of(annotator: Any) -> str:

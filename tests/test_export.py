@@ -13,6 +13,7 @@ import pytest
 
 from data.export_files import ExportError, put_in_place
 from labeling.export import ExportConfig, check_out, export_rows
+from labeling.importing import ImportConfig, import_into
 from labeling.store import open_store
 from tests.export_run import HISTORY, fill, open_run
 
@@ -353,3 +354,35 @@ def options_table() -> str:
 def test_readme_has_the_options():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert options_table() in readme, f"README.md wants this table:\n\n{options_table()}\n"
+
+
+# and back
+
+
+@pytest.mark.parametrize("ending", [".jsonl.gz", ".csv", ".parquet"])
+@pytest.mark.parametrize("form", ["text", "chat"])
+def test_another_run_imports_what_was_exported(export, tmp_path, ending, form):
+    """Orders, better responses and what was not compared arrive as they were said."""
+    path, _ = export("rankings", ending, form=form, annotators="human,program")
+    assert import_into(str(path), ImportConfig(run_dir=tmp_path / "other")) == 0
+    with open_store(tmp_path / "other") as store:
+        found = {(r.prompt, r.responses): r for r in store.imported_rankings()}
+    tree = found["Name a tree.", ("An oak.", "A spoon.", "An elm.")]
+    assert (tree.ranks, tree.annotator) == ((1, 2, 1), "anna")
+    egg = found["Boil an egg.", ("Ten minutes in boiling water.", "In ice.", "In sand.")]
+    assert egg.ranks == (1, 2, 3)
+    assert found["Say hello.", ("Hello!", "What?")].strength == 3
+    counted = [responses for prompt, responses in found if prompt == "Count to three."]
+    assert {responses[0] for responses in counted} == {"One two three."}
+    assert {len(responses) for responses in counted} == {2}  # the others were not compared with each other
+
+
+def test_preferences_and_demonstrations_come_back_too(export, tmp_path):
+    for what, form in (("preferences", "text"), ("preferences", "chat"), ("demonstrations", "messages")):
+        path, _ = export(what, ".jsonl", form=form, overwrite=True)
+        assert import_into(str(path), ImportConfig(run_dir=tmp_path / "other")) == 0
+    with open_store(tmp_path / "other") as store:
+        pairs = [(r.prompt, r.responses) for r in store.imported_rankings()]
+        assert len(pairs) == len(set(pairs)) == 31  # both forms say the same, so nothing came twice
+        assert ("Say hello.", ("Hello!", "What?")) in pairs
+        assert {row["text"] for row in store.demonstrations()} == {"Ten minutes in boiling water.", "Saturn."}

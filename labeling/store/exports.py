@@ -75,7 +75,8 @@ class Exports(File):
             select imported_rankings.id, prompts.text as prompt, responses, ranks, strength, annotator,
                    imports.created_at
             from imported_rankings
-            join prompts on prompts.id = prompt_id join imports on imports.id = import_id
+            join prompts on prompts.id = prompt_id
+            join imports on imports.id = imported_rankings.import_id
             where imported_rankings.id > ? order by imported_rankings.id limit {PIECE}
             """,
             [after],
