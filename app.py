@@ -1,13 +1,11 @@
 """Podium's one door: `python app.py` serves; the other commands are listed by `python app.py --help`.
 
 Nothing is decided here. Options are made from dataclasses, and heavy modules are imported by the command that
-needs them: nothing in this process imports torch but `evaluate`, and `judge` for a model of its own.
-needs them: nothing in this process imports torch but `evaluate`, and `export` of a model.
+needs them: torch only by `evaluate`, `export` of a model, and `judge` with a model of its own.
 """
 
-from contextlib import closing
-import json
 import sys
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
