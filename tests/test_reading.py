@@ -2,7 +2,9 @@
 
 import csv
 import gzip
+import io
 import json
+import random
 import sys
 
 import datasets
@@ -12,7 +14,7 @@ import pyarrow.parquet
 import pytest
 from datasets.exceptions import DatasetNotFoundError
 
-from data.lines import LONGEST_LINE
+from data.lines import LONGEST_LINE, json_array
 from data.reading import SourceError, _said, hub_rows, read_rows
 
 ROWS = [
@@ -184,6 +186,30 @@ def test_a_broken_array_goes_on_with_the_next_object(tmp_path):
         "the file ends in the middle of it",
     ]
     assert wrong[0][0] == 4
+
+
+def test_an_array_of_anything_comes_back_however_it_is_cut_into_pieces():
+    draw = random.Random(1)
+
+    class Pieces(io.StringIO):
+        def read(self, _size=-1):
+            return super().read(draw.choice([1, 3, 7]))
+
+    def anything(depth=0):
+        kind = draw.random()
+        if depth > 3 or kind < 0.4:
+            return "".join(draw.choices('ab"\\{}[],\n\u2028ü:', k=draw.randint(0, 12)))
+        if kind < 0.7:
+            return [anything(depth + 1) for _ in range(draw.randint(0, 3))]
+        return {anything(9): anything(depth + 1) for _ in range(draw.randint(0, 3))}
+
+    for _ in range(300):
+        rows = [{str(n): anything() for n in range(draw.randint(0, 3))} for _ in range(draw.randint(0, 6))]
+        text = json.dumps(rows, indent=draw.choice([None, 1]), ensure_ascii=draw.random() < 0.5)
+        assert [row.values for row in json_array(Pieces(text))] == rows
+        broken = list(text)
+        broken[draw.randrange(len(broken))] = draw.choice('"{}[],\\x\n')
+        list(json_array(Pieces("".join(broken))))  # ends, and raises nothing
 
 
 def test_an_array_larger_than_what_is_read_at_once(tmp_path):
