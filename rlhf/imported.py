@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from data.incoming import ImportedRanking
 from data.preferences import RankedResponses
 from rlhf.models import Family
-from rlhf.prompts import fits
+from rlhf.prompts import readable
 
 # Tokens of a response: what people wrote may be longer than what the policy may write, within reason.
 LONGEST, TIMES = 384, 4  # the larger of the two counts, the second times --max-new-tokens
 
 
-def readable(
+def learnable(
     family: Family, rankings: Sequence[ImportedRanking], prompt_limit: int, max_new_tokens: int, weight: float
 ) -> list[RankedResponses]:
     """Those whose prompts the model can read and whose responses are of a length that it can be taught with.
@@ -27,8 +27,11 @@ def readable(
     found = [
         RankedResponses(r.prompt, r.responses, r.ranks, strength=r.strength, weight=weight, imported=True)
         for r in rankings
-        if fits(family, r.prompt, prompt_limit) and all(map(short, r.responses))
+        if readable(family, r.prompt, prompt_limit) and all(map(short, r.responses))
     ]
     if len(found) < len(rankings):
-        print(f"{len(rankings) - len(found)} of {len(rankings)} imported rankings are too long", flush=True)
+        print(
+            f"{len(rankings) - len(found)} of {len(rankings)} imported rankings are too long to learn from",
+            flush=True,
+        )
     return found

@@ -27,8 +27,16 @@ def prompt_limit(family: Family, config: WorkerConfig, sampling: SamplingConfig)
 
 
 def fits(family: Family, prompt: str, limit: int) -> bool:
-    """Whether the model can read it."""
+    """Whether the model can read it. Raises ModelError where its chat template refuses it."""
     return len(encode_prompt(family.tokenizer, prompt)) <= limit
+
+
+def readable(family: Family, prompt: str, limit: int) -> bool:
+    """The same of what was imported: one conversation that the template refuses does not end the rest."""
+    try:
+        return fits(family, prompt, limit)
+    except ModelError:
+        return False
 
 
 def load_prompts(
@@ -42,7 +50,7 @@ def load_prompts(
     else:
         given = starter_prompts() if len(imported) < LEAST_DIFFERENT else []
         prompts = [(p, split) for p, split in given if fits(family, p, limit)]
-    prompts += [(p, split) for p, split in imported if fits(family, p, limit)]
+    prompts += [(p, split) for p, split in imported if readable(family, p, limit)]
     left_out = len(given) + len(imported) - len(prompts)
     if left_out:
         print(f"{left_out} prompts over {limit} tokens left out", flush=True)

@@ -32,13 +32,13 @@ from rlhf import checkpoint
 from rlhf.config import WorkerConfig
 from rlhf.drafts import Draft, draw_drafts
 from rlhf.generate import SamplingConfig
-from rlhf.imported import readable
+from rlhf.imported import learnable
 from rlhf.kept_round import KeptRound, forget
 from rlhf.memory import give_back
 from rlhf.models import ModelError, load_family, resolve
 from rlhf.needs import Work
 from rlhf.ppo import PPOConfig
-from rlhf.prompts import fits, load_prompts, prompt_limit
+from rlhf.prompts import load_prompts, prompt_limit, readable
 from rlhf.reward_model import RewardModel
 from rlhf.round import LEAST_RANKINGS, Outcome, Progress, RoundConfig, run_round
 from rlhf.schedule import LARGEST_FILL, least_tasks, next_action, next_fill, next_rest
@@ -313,7 +313,7 @@ class Worker:
     def _readable(self, prompts: list[Prompt]) -> list[Prompt]:
         """Those that the model can read; of what is imported while it runs, the others are asked no more."""
         new = [p for p in prompts if p.id not in self.known_to_fit]
-        self.known_to_fit |= {p.id for p in new if fits(self.family, p.text, self.prompt_limit)}
+        self.known_to_fit |= {p.id for p in new if readable(self.family, p.text, self.prompt_limit)}
         long = [p.id for p in new if p.id not in self.known_to_fit]
         if long:
             self.store.leave_out(long)
@@ -424,7 +424,7 @@ class Worker:
     def _imported_rankings(self) -> list[RankedResponses]:
         found = self.store.imported_rankings(self.config.imported_rankings)
         limits = (self.prompt_limit, self.config.max_new_tokens)
-        return readable(self.family, found, *limits, self.config.imported_weight)
+        return learnable(self.family, found, *limits, self.config.imported_weight)
 
     def _write_down(self, round_, event: Progress) -> None:
         finite = {k: v for k, v in event.metrics.items() if v == v and abs(v) != float("inf")}

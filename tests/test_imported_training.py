@@ -13,7 +13,7 @@ from labeling.importing import ImportConfig, import_into
 from labeling.store import open_store
 from rlhf.config import WorkerConfig
 from rlhf.generate import SamplingConfig
-from rlhf.imported import readable
+from rlhf.imported import learnable
 from rlhf.models import load_family
 from rlhf.ppo import PPOConfig
 from rlhf.round import RoundConfig
@@ -130,5 +130,12 @@ def test_what_is_too_long_to_learn_from_is_left_out(tiny_model):
         ImportedRanking("q" * 200, ("a", "b"), (1, 2)),
         ImportedRanking("short?", ("a" * 385, "b"), (1, 2)),
     ]
-    [found] = readable(family, [fine, *long], 100, 10, weight=0.5)
+    [found] = learnable(family, [fine, *long], 100, 10, weight=0.5)
     assert found == RankedResponses("short?", ("a", "b"), (1, 2), strength=2, weight=0.5, imported=True)
+
+
+def test_a_conversation_that_the_chat_template_refuses_is_left_out(tiny_model):
+    family = load_family(tiny_model, device="cpu")
+    family.tokenizer.chat_template = "{{ raise_exception('no') if 'odd' in messages[0].content else 'x' }}"
+    rankings = [ImportedRanking(prompt, ("a", "b"), (1, 2)) for prompt in ("odd?", "fine?")]
+    assert [r.prompt for r in learnable(family, rankings, 100, 10, weight=1.0)] == ["fine?"]
