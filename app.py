@@ -109,7 +109,7 @@ def evaluate(
 ) -> None:
     """Compare two policies of a run on prompts never ranked; or all there are, in every way (--policies)."""
     from data.behaviours import general
-    from data.scorers import behaviours, load_judge, load_scorer
+    from data.scorers import behaviours, load_scorer
     from labeling.evaluation_report import check, write
     from labeling.human_arena import arena
     from labeling.report import comparison, say
@@ -119,8 +119,8 @@ def evaluate(
     with one_sentence(ValueError):
         check(config.html, as_json)
         judged_by = load_scorer(scorer)
-        judges = {config.judge: load_judge(config.judge)} if config.judge else {}
     from rlhf.arena import evaluate_versions
+    from rlhf.judge_votes import judges_of
     from rlhf.models import ModelError
     from rlhf.standings import evaluate_run
 
@@ -130,15 +130,17 @@ def evaluate(
             versions = {"before": before, "after": after, "labels": behaviours}
             say(evaluate_versions(store, judged_by, **versions, **common), comparison, as_json)
             return
-        result = evaluate_run(
-            store,
-            config,
-            scorers={scorer: judged_by},
-            judges=judges,
-            labels=[general, behaviours] if store.get_setting("model") == "starter" else [general],
-            people=arena(store.arena_rankings()),
-            **common,
-        )
+        with judges_of(config, store.constitution().text) as (judges, at_once):
+            result = evaluate_run(
+                store,
+                config,
+                scorers={scorer: judged_by},
+                judges=judges,
+                at_once=at_once,
+                labels=[general, behaviours] if store.get_setting("model") == "starter" else [general],
+                people=arena(store.arena_rankings()),
+                **common,
+            )
         write(result, config.html)
         say(result, standings, as_json)
 

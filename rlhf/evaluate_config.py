@@ -14,7 +14,13 @@ class EvaluateConfig:
         "Contenders side by side: all, or a list of base, prompted (the base, a good prompt), 0 (SFT), 1 ...",
     )
     against: str = setting("", "Compare all with this contender (0 if not given), or 'all': each with each.")
-    judge: str = setting("", "Beside the scorer, judge(prompt, a, b) -> 1, .5 or 0; named as a scorer is.")
+    judge: str = setting(
+        "",
+        "Beside the scorer: judge(prompt, a, b) -> 1, .5 or 0, named as a scorer is; or the URL of an "
+        "OpenAI-compatible endpoint, which reads the constitution.",
+    )
+    judge_model: str = setting("", "A model's name at that endpoint; empty: the only one there.")
+    judge_api_key_env: str = setting("", "Environment variable that holds that endpoint's key.")
     prompt_file: str = setting(
         "", "The base's good prompt, with {prompt} in it; else it is made of examples."
     )
@@ -28,6 +34,10 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.lm_eval_limit < 0:
             raise ValueError(f"--lm-eval-limit is {self.lm_eval_limit}; wanted: 0 or more.")
+        if (self.judge_model or self.judge_api_key_env) and not self.judge.startswith("http"):
+            raise ValueError(
+                "--judge-model and --judge-api-key-env are of an endpoint; give its URL as --judge."
+            )
         if self.lm_eval_limit and not self.lm_eval:
             raise ValueError("--lm-eval-limit is given without --lm-eval; name its tasks too.")
 

@@ -28,6 +28,7 @@ from rlhf.generate import Sample, encode_prompt
 from rlhf.models import ModelError
 from rlhf.standings import evaluate_run
 from rlhf.votes import Votes, as_judge
+from tests.endpoint import ranks_by, serving
 from tests.evaluated import make_run
 
 SHORT = {"device": "cpu", "max_new_tokens": 8}
@@ -247,6 +248,23 @@ def test_the_command_line_writes_a_table_json_and_a_page(run_dir, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert page.startswith("<!doctype html>")
     assert "Policy 1 (PPO)" in page
+
+
+def test_a_model_at_an_endpoint_judges_by_the_constitution(run_dir, tmp_path):
+    taste = tmp_path / "taste.py"
+    taste.write_text("def score(prompt, response):\n    return len(response)\n")
+    options = ["--policies", "0,1", "--scorer", f"{taste}:score", "--prompts", "4", "--device", "cpu"]
+    with serving(ranks_by(len)) as endpoint:
+        said = evaluate(run_dir, *options, "--judge", endpoint.url, "--json", tmp_path / "report.json")
+    assert said.exit_code == 0, said.output
+    found = json.loads((tmp_path / "report.json").read_text())
+    by = {(m["judge"], m["contender"]): m["win_rate"] for m in found["matches"]}
+    assert by["taste, by the constitution", "1"] == by[f"{taste}:score", "1"]
+    with open_store(run_dir, read_only=True) as store:
+        assert store.constitution().text.strip() in endpoint.asked[0]["messages"][0]["content"]
+    gone = evaluate(run_dir, *options, "--judge", endpoint.url)
+    assert (gone.exit_code, gone.stderr.count("Traceback")) == (2, 0)
+    assert endpoint.url in gone.stderr
 
 
 def test_two_policies_are_compared_as_before(run_dir):

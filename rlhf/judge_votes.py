@@ -1,0 +1,40 @@
+"""The judge of `python app.py evaluate`: a function of two responses, or a model that reads the constitution."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+
+from data.scorers import load_judge
+from rlhf.evaluate_config import EvaluateConfig
+from rlhf.judge import JudgeConfig, open_judge
+from rlhf.judge_client import EndpointError, Usage
+from rlhf.judge_prompts import Unusable
+from rlhf.votes import Judge, as_judge
+
+AT_ONCE = 4  # questions that an endpoint is asked at the same time
+
+
+@contextmanager
+def judges_of(config: EvaluateConfig, constitution: str) -> Iterator[tuple[dict[str, Judge], int]]:
+    """The judges by name, and how many questions to ask at once.
+
+    A model is asked in both orders, and ties two responses where it disagrees with itself, or where no answer
+    of its can be used. Raises ValueError with one sentence, also for an endpoint that is lost.
+    """
+    if not config.judge.startswith(("http://", "https://")):
+        yield ({config.judge: load_judge(config.judge)} if config.judge else {}), 1
+        return
+    settings = JudgeConfig(
+        endpoint=config.judge, model=config.judge_model, api_key_env=config.judge_api_key_env
+    )
+    try:
+        with closing(open_judge(settings)) as model:
+
+            def ranks(prompt: str, responses: Sequence[str]) -> Sequence[int]:
+                try:
+                    return model.rank(constitution, prompt, responses, Usage(), lambda: None).ranks
+                except Unusable:
+                    return [1] * len(responses)
+
+            yield {f"{model.model}, by the constitution": as_judge(ranks)}, AT_ONCE
+    except EndpointError as error:
+        raise ValueError(str(error)) from error
