@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
 
+from app import cli
 from data.export_files import ExportError
 from labeling.store import NewPolicy
 from rlhf.checkpoint import write_policy
@@ -198,6 +200,28 @@ def test_damaged_weights_are_one_sentence(trained, tmp_path):
         weights.write_bytes(kept)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line(trained, tmp_path):
+    run, family = trained
+    words = [
+        "export",
+        "--what",
+        "policy",
+        "--run-dir",
+        str(run.store.run_dir),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 0, done.output
+    assert "policy 1 as one LlamaForCausalLM" in done.output
+    done = CliRunner().invoke(cli, [*words, "--adapter", "--overwrite"])
+    assert (done.exit_code, (tmp_path / "out" / "adapter_config.json").exists()) == (
+        (0, True) if family.kind == "lora" else (2, False)
+    )
+    done = CliRunner().invoke(cli, [*words, "--policy-version", "9", "--overwrite"])
+    assert (done.exit_code, done.output) == (2, "There is no policy 9; this run has 0, 1.\n")
 
 
 def test_what_is_there_stays(trained, tmp_path):

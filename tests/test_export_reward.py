@@ -6,7 +6,9 @@ import re
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from typer.testing import CliRunner
 
+from app import cli
 from data.export_files import ExportError
 from labeling.store import NewPolicy
 from rlhf.checkpoint import write_policy
@@ -168,6 +170,9 @@ def test_what_cannot_be(taught, tmp_path, tiny_model):
     run, _ = taught
     with pytest.raises(ExportError, match=r"no policy 7; this run has 0, 1\."):
         export_reward_model(run.store, tmp_path / "out", version=7)
+    words = ["--run-dir", str(run.store.run_dir), "--out", str(tmp_path / "out"), "--policy-version", "7"]
+    done = CliRunner().invoke(cli, ["export", "--what", "reward-model", *words])
+    assert (done.exit_code, done.output) == (2, "There is no policy 7; this run has 0, 1.\n")
     with pytest.raises(ExportError, match=r"Policy 0 has no reward model; those that have one: 1\."):
         export_reward_model(run.store, tmp_path / "out", version=0)
     empty: Run = open_run(tmp_path / "empty", tiny_model)
