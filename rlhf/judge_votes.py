@@ -1,4 +1,4 @@
-"""The judge of `python app.py evaluate`: a function of two responses, or a model that reads the constitution."""
+"""The judge of `python app.py evaluate`: a function of two responses, or a model with the constitution."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
