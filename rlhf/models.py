@@ -40,14 +40,14 @@ from rlhf.loading import (
 from rlhf.lora_product import quicken
 from rlhf.lora_targets import targets_of
 from rlhf.model_steps import ModelSteps
-from rlhf.needs import Sizes, Work, free_memory, gigabytes, needs, sizes_of, token_budgets
+from rlhf.needs import Work, sizes_of, token_budgets
 from rlhf.passes import alike, reads_trees, window_of
 from rlhf.pooled import PooledHead
 from rlhf.quick_steps import lay_together, of_known_build
 from rlhf.refusals import ANOTHER_COPY
+from rlhf.tuning import pick_tuning
 from rlhf.voices import BASE, Voices
 
-FULL_BELOW = 50_000_000  # parameters; `--tuning auto` trains smaller models in full
 LONGEST_TREE = 1024  # tokens of a row that several responses share: attention's cost goes with their square
 # Tokens of a row that trees share on a CPU: forward and backward of 64 responses of 17 tokens (mean) behind
 # prompts of 28 through a Llama of 5.9M parameters took 617 ms in float32 and 476 in bf16 in rows sorted by
@@ -343,7 +343,9 @@ class LoraFamily(Family):
 
         folder.mkdir(parents=True, exist_ok=True)
         config = copy.copy(self._peft.peft_config[role])
-        config.base_model_name_or_path = self._peft.get_base_model().name_or_path
+        base = self._peft.get_base_model()
+        config.base_model_name_or_path = base.name_or_path
+        config.revision = getattr(base.config, "_commit_hash", None)  # of the hub; a folder has none
         config.save_pretrained(folder)
         state = {k: v.contiguous().cpu() for k, v in self.state(role).items()}
         save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
@@ -394,37 +396,3 @@ def load_family(
         family = LoraFamily(base, tokenizer, where, lora_rank, bf16, targets_of(base, lora_targets))
     family.token_budget, family.longest_tree = budget, min(family.longest_tree, budget)
     return family
-
-
-def pick_tuning(
-    model: str, sizes: Sizes, tuning: str, device: torch.device, bf16: bool, work: Work | None
-) -> tuple[str, int]:
-    """'full', 'lora' or 'qlora', and how many tokens may go through the model together, as many as fit.
-
-    'auto' is the first tuning that fits, in full for small models only. Raises ModelError where none does, or
-    what is asked for cannot be had.
-    """
-    if tuning == "qlora" and (refused := four_bit.refusal(device)):
-        raise ModelError(refused)
-    free = free_memory(device) if work else None
-    budgets = token_budgets(device.type)
-
-    def takes(kind: str, budget: int = budgets[-1]) -> float:
-        parts = needs(sizes, kind, device.type, bf16, work, budget)
-        return sum(size for name, size in parts.items() if name != "process")  # which is there already
-
-    def fits(kind: str, budget: int = budgets[-1]) -> bool:
-        return free is None or takes(kind, budget) <= free
-
-    possible = ["full", "lora", *(["qlora"] if four_bit.refusal(device) is None else [])]
-    if tuning == "auto":
-        small = sizes.parameters < FULL_BELOW
-        tuning = next((kind for kind in possible[0 if small else 1 :] if fits(kind)), possible[-1])
-    if fits(tuning):
-        return tuning, next(budget for budget in budgets if fits(tuning, budget))
-    others = [kind for kind in possible[possible.index(tuning) + 1 :] if fits(kind)]
-    way_out = f"try --tuning {others[0]}" if others else "try a smaller model, or a lower --ppo-episodes"
-    raise ModelError(
-        f"Model '{model}' with --tuning {tuning} needs about {gigabytes(takes(tuning))} and "
-        f"{gigabytes(free)} are free on {device.type}; {way_out} (--no-memory-check tries it all the same)."
-    )

@@ -66,7 +66,7 @@ def sizes_of(
     linear = [m for m in model.modules() if isinstance(m, nn.Linear | Conv1D) and m is not head]
     wanted = {name.strip() for name in targets}
     adapted = [m for n, m in linear_layers(model) if not wanted or n.rpartition(".")[2] in wanted]
-    heads = text.num_attention_heads
+    heads = getattr(text, "num_attention_heads", None) or 1  # some have none, and no cache either
     size = getattr(text, "head_dim", None) or text.hidden_size // heads
     groups = getattr(text, "num_key_value_heads", None) or heads
     return Sizes(

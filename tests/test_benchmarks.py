@@ -18,6 +18,7 @@ from tests.benchmarks import (
     load,
     ppo_vs_trl,
     reward_vs_trl,
+    tuning_memory,
 )
 from tests.benchmarks.planted import Planted
 from tests.benchmarks.workload import make
@@ -81,6 +82,18 @@ def test_an_update_part_by_part(tiny):
     assert set(found["parts"]) == {"sampling", "scoring", "inner_epochs", "rest", "longest"}
     assert 1 < found["parts"]["longest"] <= 6
     assert json.loads((tiny / "taught.json").read_text())[0] > 5
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads the most memory from /proc")
+def test_memory_of_a_tuning_beside_its_estimate(tmp_path):
+    ask = {"folder": str(tmp_path), "shape": "tiny", "device": "cpu", "threads": 1, "precision": "float32"}
+    assert tuning_memory.make(ask)["parameters"] > 1e5
+    ask |= {"qlora_on_cpu": False, "tuning": "lora", "episodes": 8, "response_length": 4}
+    found = tuning_memory.measure(ask)
+    assert (found["kind"], found["stop"]) == ("lora", None)
+    assert set(found["parts"]) == set(tuning_memory.PARTS)
+    assert sum(found["estimate"].values()) > 5e8  # what Python and its libraries take
+    assert tuning_memory.line("tiny", "lora", found).count("|") == tuning_memory.HEAD.count("|") // 2
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads the most memory from /proc")

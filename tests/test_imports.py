@@ -43,6 +43,7 @@ LEVELS = {
     "rlhf.refusals": 0,
     "rlhf.chat": 0,
     "rlhf.lora_targets": 0,
+    "rlhf.tuning": 0,
     "labeling.store": 1,
     "rlhf.decoding": 0,
     "rlhf.graph_steps": 0,

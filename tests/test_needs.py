@@ -4,11 +4,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from rlhf import four_bit, models
+from rlhf import four_bit, models, tuning
 from rlhf.config import WorkerConfig
 from rlhf.loading import load_config
-from rlhf.models import ModelError, load_family, pick_tuning
+from rlhf.models import ModelError, load_family
 from rlhf.needs import Sizes, Work, free_memory, gigabytes, needs, sizes_of
+from rlhf.tuning import pick_tuning
 from tests.benchmarks.workload import config_of
 
 WORK = Work()
@@ -30,7 +31,7 @@ def qlora_can_be_had(monkeypatch):
 
 
 def free(monkeypatch, gigabytes):
-    monkeypatch.setattr(models, "free_memory", lambda device: gigabytes and gigabytes * GB)
+    monkeypatch.setattr(tuning, "free_memory", lambda device: gigabytes and gigabytes * GB)
 
 
 def test_a_model_of_8_billion_weights_is_counted_without_memory():
@@ -43,15 +44,15 @@ def test_a_model_of_8_billion_weights_is_counted_without_memory():
 
 def test_weights_and_what_is_trained_are_counted_exactly(tiny_model):
     sizes = sizes_of(load_config(tiny_model), rank=4)
-    for tuning, roles in (("full", 4), ("lora", 1)):
-        family = load_family(tiny_model, tuning=tuning, device="cpu", lora_rank=4)
+    for kind, roles in (("full", 4), ("lora", 1)):
+        family = load_family(tiny_model, tuning=kind, device="cpu", lora_rank=4)
         family.copy("reference", "published")
         kept = {
             p.data_ptr(): p.nbytes
             for role in ("reference", "published", "policy", "reward")
             for p in _model(family, role).parameters()
         }
-        parts = needs(sizes, tuning, "cpu", False, WORK)
+        parts = needs(sizes, kind, "cpu", False, WORK)
         assert parts["weights"] + parts.get("adapters", 0) == sum(kept.values())
         assert parts["training"] == 5 * sum(p.nbytes for p in family.parameters("policy"))
         assert parts["weights"] >= roles * 4 * sizes.parameters
@@ -97,7 +98,7 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(tiny_model, monkeypatc
         raise AssertionError("weights were read")
 
     monkeypatch.setattr(models, "load_causal_lm", load)
-    monkeypatch.setattr(models, "free_memory", lambda device: 1e6)
+    monkeypatch.setattr(tuning, "free_memory", lambda device: 1e6)
     with pytest.raises(ModelError) as refused:
         load_family(tiny_model, tuning="full", device="cpu", work=Work())
     assert str(refused.value).startswith(f"Model '{tiny_model}' with --tuning full needs about 0.")
@@ -131,8 +132,8 @@ def test_auto_takes_what_fits_and_others_are_told_what_would(
         with pytest.raises(ModelError, match=found):
             pick_tuning("it", sizes, asked, CUDA, True, Work())
     else:
-        tuning, budget = pick_tuning("it", sizes, asked, CUDA, True, Work())
-        assert tuning == found
+        kind, budget = pick_tuning("it", sizes, asked, CUDA, True, Work())
+        assert kind == found
         assert budget == {40: 2048, 20: 1024}.get(there, 8192)
 
 

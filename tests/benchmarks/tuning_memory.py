@@ -75,6 +75,7 @@ def measure(ask: dict) -> dict:
     torch.set_num_threads(ask["threads"])
     torch.manual_seed(0)
     folder, device = Path(ask["folder"]), ask["device"]
+    episodes, length = ask.get("episodes", EPISODES), ask.get("response_length", RESPONSE)
     if ask["qlora_on_cpu"]:
         four_bit.refusal = lambda _device: None
     found: dict[str, dict] = {}
@@ -93,9 +94,9 @@ def measure(ask: dict) -> dict:
     part("loaded", begun)
 
     prompts = json.loads((folder / "prompts.json").read_text())
-    sampling = SamplingConfig(max_new_tokens=RESPONSE)
+    sampling = SamplingConfig(max_new_tokens=length)
     begun = now(device)
-    drawn = sample_from(family, "published", prompts[:EPISODES], sampling)
+    drawn = sample_from(family, "published", prompts[:episodes], sampling)
     part("sampling", begun)
 
     model = RewardModel(family)
@@ -112,7 +113,7 @@ def measure(ask: dict) -> dict:
         return name
 
     model.__class__ = Known
-    four = [drawn[i : i + 4] for i in range(0, EPISODES, 4)]
+    four = [drawn[i : i + 4] for i in range(0, episodes, 4)]
     rankings = [
         RankedResponses(named(p), tuple(named(s.tokens) for s in own), (1, 2, 3, 4), (True,) * 4)
         for p, own in zip(prompts, four, strict=False)
@@ -124,7 +125,8 @@ def measure(ask: dict) -> dict:
     chosen = [(p, own[0].tokens) for p, own in zip(prompts, four, strict=False)]
     config = PPOConfig(
         updates=4,
-        warmup_episodes=64,
+        episodes=episodes,
+        warmup_episodes=episodes,
         warmup_epochs=1,
         evaluate_every=10,
         learning_rate=1e-6,  # so that no update stops before its last step
@@ -143,7 +145,7 @@ def measure(ask: dict) -> dict:
     bf16 = ask["precision"] == "bf16"
     from transformers import AutoConfig
 
-    work = Work(prompt=28, response=RESPONSE)
+    work = Work(episodes=episodes, prompt=28, response=length)
     sizes = sizes_of(AutoConfig.from_pretrained(folder), rank=16)
     estimate = needs(sizes, ask["tuning"], device, bf16, work)
     return {
