@@ -112,7 +112,8 @@ class Viewer:
         for part in _in_batches(of_base, budget):
             tokenizer, model = self._base_parts
             prompts, eos_ids = [ids for _, ids, _ in part], eos_ids_of(tokenizer, model)
-            steps = self._decode(model, prompts, pad_id=pad_id_of(tokenizer), eos_ids=eos_ids)
+            pad_id = pad_id_of(tokenizer, model.get_input_embeddings().weight.shape[0])
+            steps = self._decode(model, prompts, pad_id=pad_id, eos_ids=eos_ids)
             found.append(_Writing([s for s, _, _ in part], steps, tokenizer, eos_ids))
         return found
 

@@ -243,7 +243,7 @@ def test_people_can_pause_resume_stop_and_train_now(worker):
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ({"model": "no/such-model"}, "Model 'no/such-model' could not be loaded"),
+        ({"model": "no/such-model"}, "Model 'no/such-model' is not on this machine, and the hub"),
         ({"prompts": "/nowhere.txt"}, "'/nowhere.txt' cannot be read"),
     ],
 )
