@@ -1,7 +1,7 @@
 """Podium's one door: `python app.py` serves; the other commands are listed by `python app.py --help`.
 
 Nothing is decided here. Options are made from dataclasses, and heavy modules are imported by the command that
-needs them: torch only by `evaluate`, `export` of a model, and `judge` with a model of its own.
+needs them: torch only by `evaluate`, `export` of a model, `sft --out`, and `judge` with a model of its own.
 """
 
 import sys
@@ -206,6 +206,59 @@ def export(config: ExportConfig) -> None:
         if config.push_to_hub:
             kind = "model" if config.what in MODELS else "dataset"
             print(push_folder(config.out, config.push_to_hub, kind=kind, public=config.public))
+
+
+@cli.command()
+def sft(
+    data: Annotated[
+        Path | None, typer.Option(help="JSON Lines of demonstrations; beside those the run has.")
+    ] = None,
+    run_dir: RunDir = Path("runs/default"),
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the demonstrations, at most.", min=1)
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="For a model 256 wide; wider ones get less.")
+    ] = None,
+    from_base: Annotated[
+        bool, typer.Option("--from-base", help="Start from the reference, not from the published policy.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="No run: write an SFT model into this folder, from --model and --data."),
+    ] = None,
+    model: Annotated[str, typer.Option(help="With --out: the model to start from.")] = "",
+    tuning: Annotated[str, typer.Option(help="With --out: full, lora or auto.")] = "auto",
+    device: Annotated[str, typer.Option(help="With --out: auto, cuda, mps or cpu.")] = "auto",
+) -> None:
+    """Learn from demonstrations: one more policy of a run, or with --out a model to start runs from."""
+    from labeling.report import losses
+
+    asked = {"epochs": epochs, "learning_rate": learning_rate}
+    if out:
+        if not (model and data):
+            print("--out needs --model and --data as well.", file=sys.stderr)
+            raise typer.Exit(2)
+        from data.demonstrations import read_demonstrations
+        from rlhf.models import ModelError
+        from rlhf.sft_model import make_sft_model
+        from rlhf.sft_round import sft_round_config
+
+        with one_sentence(ModelError, ValueError):
+            config = sft_round_config(asked)
+            ended = make_sft_model(
+                model, read_demonstrations(data), out, config, tuning=tuning, device=device
+            )
+        published, sentence, summary = ended.published, ended.reason, ended.summary
+    else:
+        from labeling.learn import learn
+        from labeling.store import StoreError
+
+        with one_sentence(StoreError, ValueError):
+            ended = learn(run_dir, asked | {"data": data and str(data), "from_base": from_base or None})
+        published, sentence, summary = ended.published, ended.sentence, ended.summary
+    print("\n".join([*losses(summary), sentence]))
+    raise typer.Exit(0 if published else 1)
 
 
 def main() -> None:

@@ -144,7 +144,7 @@ class UndoBody(BaseModel):
 
 
 class CommandBody(BaseModel):
-    name: Literal["train", "pause", "resume", "stop", "publish"]
+    name: Literal["train", "pause", "resume", "stop", "publish", "sft"]
     argument: dict[str, Any] | None = Field(
         None, description="For publish.", examples=[{"policy_version": 0}]
     )
@@ -328,7 +328,8 @@ def router(store: Store) -> APIRouter:
 
     @api.post("/commands", summary="Ask something of the worker")
     def post_command(body: CommandBody, person: Asking) -> dict[str, Any]:
-        """train: a round now. pause, resume. stop: end the running round. publish: go to another policy."""
+        """train: a round now. sft: a round on demonstrations. pause, resume. stop: end the running round.
+        publish: go to another policy."""
         argument = None
         if body.name == "publish":
             version = (body.argument or {}).get("policy_version")

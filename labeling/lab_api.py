@@ -27,6 +27,11 @@ def router(store: Store) -> APIRouter:
         """The last ten commands with the worker's answers, newest first."""
         return {"commands": store.commands(10)}
 
+    @routes.get("/demonstrations", summary="How many demonstrations there are to learn from")
+    def demonstrations() -> dict[str, int]:
+        """Better responses by annotators, and what was imported or written by a judge."""
+        return {"count": store.kept("demonstrations", store.demonstration_count)}
+
     @routes.get("/agreement", summary="Agreement, bias and pace of the annotators")
     def agreement(kind: Kind = "human") -> dict[str, Any]:
         """Of the rankings by humans, by programs, or by all: whether annotators agree where a task has two

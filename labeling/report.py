@@ -121,6 +121,22 @@ def say(result: dict[str, Any], words: Callable[[dict[str, Any]], str], as_json:
     print(words(result))
 
 
+def losses(summary: dict[str, Any]) -> list[str]:
+    """What SFT came to, beside what prompting alone gives, for a terminal; [] where nothing was trained."""
+    names = {
+        "base": "base",
+        "prompted_base": "base, prompted",
+        "before": "policy before",
+        "after": "after SFT",
+    }
+    lines = [
+        f"{title:<16}{summary[f'loss_{name}']:>14.3f}{summary[f'perplexity_{name}']:>12.2f}"
+        for name, title in names.items()
+        if f"perplexity_{name}" in summary
+    ]
+    return [f"{'':<16}{'held-out loss':>14}{'perplexity':>12}", *lines] if lines else []
+
+
 def _share(result: dict[str, Any], name: str) -> str:
     if result[name] is None:
         return "cannot be told"
@@ -133,7 +149,8 @@ def _worker(worker: dict[str, Any], now: float) -> str:
 
 
 def _round(last: dict[str, Any]) -> str:
-    words = f"{last['id']}, {last['state']}, on {last['rankings']} rankings"
+    learned = "demonstrations" if last["method"] == "sft" else f"{last['rankings']} rankings"
+    words = f"{last['id']}, {last['state']}, on {learned}"
     if last["policy_version"] is not None:
         words += f", made policy {last['policy_version']}"
     if last["reason"]:

@@ -31,7 +31,7 @@ from data.scorers import load_scorer
 
 Scorer = Callable[[str, str], float]
 
-TRAINING = ("reward_model", "ppo", "publishing")
+TRAINING = ("reward_model", "ppo", "dpo", "sft", "publishing")
 FIRST_WAIT, LONGEST_WAIT = 0.1, 0.5  # seconds between two questions, of all together, while there is no task
 RETRIES = 6  # of one request whose connection broke, about 6 s in all: the time a restart takes
 

@@ -73,6 +73,9 @@ class WorkerConfig:
     temperature: float = setting(0.8, "Sampling temperature, for tasks and for PPO rollouts alike.")
     max_new_tokens: int = setting(96, "Longest response, in tokens.")
     max_prompt_tokens: int = setting(512, "Longer prompts are refused when they are read.")
+    method: str = setting(
+        "ppo", "What trains the policy on the rankings: ppo, dpo, or both, of which the better is published."
+    )
     ppo_updates: int = setting(12, "PPO updates per round, at most.")
     ppo_episodes: int = setting(64, "Responses sampled per PPO update.")
     kl_coef: float = setting(0.1, "Coefficient of the KL penalty against the SFT reference.")
@@ -98,6 +101,7 @@ class WorkerConfig:
             (0 <= self.overlap <= 1, "overlap", "0 to 1"),
             (self.temperature > 0, "temperature", "above 0"),
             (self.max_new_tokens >= 4, "max-new-tokens", "at least 4"),
+            (self.method in ("ppo", "dpo", "both"), "method", "ppo, dpo or both"),
             (self.ppo_updates >= 1, "ppo-updates", "at least 1"),
             (self.ppo_episodes >= 8, "ppo-episodes", "at least 8"),
             (self.kl_coef >= 0, "kl-coef", "0 or more"),

@@ -21,19 +21,10 @@ import torch
 from rlhf.checkpoint import write_folder
 from rlhf.ppo_training import PPOTraining
 from rlhf.reward_model import RewardModel
+from rlhf.told import Progress
 
 FORMAT = 3  # of what is kept; another one is not taken up
 SHARE = 0.05  # of the time, at most, goes into writing PPO's state
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Something happened; the worker may do other things before it asks for the next."""
-
-    state: str  # 'reward_model' or 'ppo'
-    detail: str  # one sentence
-    step: int
-    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)

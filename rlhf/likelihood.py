@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from rlhf.models import Family
 from rlhf.passes import look
@@ -51,3 +52,12 @@ def token_logprobs_at(
             logprobs = seen.logprobs(temperature)
             whole[rows, : logprobs.shape[1]] = logprobs.cpu()
     return found
+
+
+@torch.no_grad()
+def plain_logprobs(model: PreTrainedModel, prompt: list[int], response: list[int]) -> float:
+    """Log-probability of a whole response under any causal LM, at temperature 1."""
+    ids = torch.tensor([prompt + response], device=model.get_input_embeddings().weight.device)
+    logits = model(ids, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
+    found = logits.log_softmax(-1).gather(1, ids[0, len(prompt) :, None])
+    return float(found.sum())

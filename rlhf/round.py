@@ -1,34 +1,33 @@
-"""One round: rankings -> reward model -> gate -> PPO -> published or rejected.
-
-PPO starts from the published policy drawn half of the way back to the reference (Ramé 2024, "WARP": their
-interpolation towards the initialisation): a policy of many rounds is sure of itself and tries nothing else.
-Win rate on the starter after three rounds of 200 `helpful` rankings in all, 640 held-out prompts, seeds 20 to
-23: .860, .836, .820, .845 from the published policy itself, .866, .859, .823, .858 from half way back. With
-an earlier value function, one more round on all rankings of two runs that stood still at 600 with .848 and
-.829 was rejected once and won .845 from the policy itself, won .843 and .873 from half way.
+"""One round: rankings -> reward model -> gate -> PPO, DPO or both -> published or rejected.
 
 A generator of `Progress`, ended by one `Outcome`. It knows a model family, rankings and prompts, and nothing
 of SQLite: the worker writes down what comes out, and a notebook or a benchmark can run it as it is.
+
+Whatever trains the policy (`policy_round`), the gate before it, the judging after it and the rule of
+publication are the same, so that methods can be compared: with `both`, PPO and DPO begin from one state, each
+is judged, and the better one is what the round made.
 """
 
 import math
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import cycle, islice
 
 import torch
+from torch import Tensor
 
 from data.preferences import RankedResponses, split_by_prompt
-from rlhf.config import setting
 from rlhf.evaluate import win_rate
 from rlhf.generate import encode_prompt, sample_from
-from rlhf.kept_round import KeptRound, Progress, Stage
+from rlhf.kept_round import KeptRound, Stage
+from rlhf.memory import Spent
 from rlhf.models import Family
-from rlhf.ppo import PPOConfig
-from rlhf.ppo_training import PPOTraining, Update, judge_policy
+from rlhf.policy_round import RoundConfig, Trained, by_dpo, by_ppo
+from rlhf.ppo_training import judge_policy
 from rlhf.reward_accuracy import Accuracy, measure_accuracy
 from rlhf.reward_model import RewardModel
-from rlhf.reward_training import RewardModelConfig, learn_heldout, train_reward_model
+from rlhf.reward_training import learn_heldout, train_reward_model
+from rlhf.told import Outcome, Progress
 
 LEAST_PROMPTS = 8  # of which two judge
 LEAST_HELDOUT = 5  # prompts, held out, that can vouch for a reward model
@@ -37,24 +36,20 @@ LEAST_ENDED = 16  # responses that ended by themselves, to take a mean and a std
 
 
 @dataclass(frozen=True)
-class RoundConfig:
-    reward_model: RewardModelConfig = field(default_factory=RewardModelConfig)
-    ppo: PPOConfig = field(default_factory=PPOConfig)
-    gate: float = setting(0.5, "PPO starts only when the accuracy's 95 % interval lies above this.")
-    draw_back: float = setting(0.5, "Share of the way back to the reference from which PPO starts.")
-    normalise_on: int = setting(192, "Reference responses that set the scores' mean and std.")
-    heldout_prompts: int = setting(
-        96, "Prompts that judge checkpoints, a quarter of all at most; this round's PPO does not see them."
-    )
+class Candidate:
+    """What one method made, and the figures of it."""
 
+    method: str
+    trained: Trained
+    figures: dict[str, float]  # none where it made nothing
+    state: dict[str, Tensor] | None  # the policy's weights, where another one may be better
 
-@dataclass(frozen=True)
-class Outcome:
-    """How the round ended. When published, the family's 'policy' role holds the new policy."""
-
-    published: bool
-    reason: str
-    summary: dict[str, float]
+    def objective(self, kl_coef: float) -> float:
+        """What PPO maximises, on held-out prompts; -inf where it made nothing or no number."""
+        if not self.figures:
+            return -math.inf
+        value = self.figures["score_after"] - kl_coef * self.figures["kl"]
+        return value if math.isfinite(value) else -math.inf
 
 
 def run_round(
@@ -92,56 +87,82 @@ def run_round(
     summary = stage.summary
 
     # Another seed than the one that chooses the best checkpoint: its luck must not count as progress.
-    before, scores_before = judge_policy(family, reward_model, judges, config.ppo, seed + 1, role="published")
-    judging_texts = set(prompts[:judging])
-    chosen = [
-        reward_model.encode(ranking.prompt, text)
-        for ranking in rankings
-        if ranking.prompt not in judging_texts and not ranking.imported
-        for text in ranking.chosen()
-    ]
-
-    def begin() -> PPOTraining:
-        family.copy("published", "policy")
-        family.draw_back("policy", config.draw_back)
-        return PPOTraining(family, reward_model, ids, judges, config.ppo, seed, chosen)
-
-    training = begin()
-    told = [event for event in stage.told if event.state == "ppo"]
-    if stage.training:
+    before = judge_policy(family, reward_model, judges, config.ppo, seed + 1, role="published")
+    unseen = [r for r in rankings if r.prompt not in set(prompts[:judging])]
+    candidates = []
+    for method in config.methods:
+        spent = Spent(family.device)
         try:
-            training.set_state(stage.training)
-        except Exception as error:  # of another device, say
-            print(f"PPO begins again, as its state cannot be taken up here: {error}", flush=True)
-            del training  # its optimisers may be in memory already
-            training, told = begin(), []
-    yield from told
-    stop = None
-    for done in training:
-        stop = done.stop
-        told.append(_progress(done, config.ppo))
-        if kept and not stop:
-            kept.keep_training(training, told)
-        yield told[-1]
-    last = told[-1]
-    best, went_back = (int(last.metrics.get(f"policy/{name}", 0)) for name in ("best_update", "went_back"))
-    summary |= {"updates": float(last.step), "best_update": float(best)}
-    if best == 0:
-        reason = f"PPO found no policy with a score that is finite and KL within {config.ppo.kl_limit:g} nats"
-        yield Outcome(False, stop or reason, summary)
-        return
-    after, scores_after = judge_policy(family, reward_model, judges, config.ppo, seed + 1)
+            if method == "ppo":
+                training = by_ppo(family, reward_model, ids, judges, unseen, config, seed, stage, kept)
+            else:
+                training = by_dpo(family, reward_model, judges, unseen, config, seed)
+            trained = yield from training
+            took = spent.figures("")
+            if trained.resumed:
+                del took["seconds"], took["cpu_seconds"]
+            figures = _judged(family, reward_model, judges, config, seed, trained, before)
+            figures = figures and figures | took
+        finally:
+            spent.close()
+        state = family.state("policy") if len(config.methods) > 1 else None
+        candidates.append(Candidate(method, trained, figures, state))
+    yield _chosen(family, candidates, summary, config, stage)
+
+
+def _judged(
+    family: Family,
+    reward_model: RewardModel,
+    judges: Sequence[list[int]],
+    config: RoundConfig,
+    seed: int,
+    trained: Trained,
+    before: tuple[dict[str, float], list[float]],
+) -> dict[str, float]:
+    """The policy beside the one before it, by the reward model on held-out prompts; {} where there is
+    none."""
+    if trained.best == 0:
+        return {}
+    was, scores_before = before
+    now, scores_after = judge_policy(family, reward_model, judges, config.ppo, seed + 1)
+    found = {"updates": float(trained.steps), "best_update": float(trained.best)}
     for name in ("score", "kl", "length"):
-        summary[f"{name}_before"] = before[f"heldout/{name}"]
-        summary[f"{name}_after"] = after[f"heldout/{name}"]
-    summary["kl"] = summary.pop("kl_after")
+        found[f"{name}_before"] = was[f"heldout/{name}"]
+        found[f"{name}_after"] = now[f"heldout/{name}"]
+    found["kl"] = found.pop("kl_after")
     if all(map(math.isfinite, scores_before + scores_after)):
-        wins = win_rate(scores_before, scores_after)  # by the reward model, over the policy before
-        summary |= {"win_rate": wins.win_rate, "win_rate_low": wins.low, "win_rate_high": wins.high}
-    events = [event for event in stage.told if event.state != "ppo"] + told
-    numbers = [number for event in events for number in event.metrics.items()]
+        wins = win_rate(scores_before, scores_after)  # over the policy before
+        found |= {"win_rate": wins.win_rate, "win_rate_low": wins.low, "win_rate_high": wins.high}
+    return found
+
+
+def _chosen(
+    family: Family, candidates: list[Candidate], summary: dict[str, float], config: RoundConfig, stage: Stage
+) -> Outcome:
+    """The outcome of the best candidate; the figures of all stand in the summary under their method's
+    name."""
+    for one in candidates if len(candidates) > 1 else []:
+        summary |= {f"{one.method}/{name}": value for name, value in one.figures.items()}
+    best = max(candidates, key=lambda one: one.objective(config.ppo.kl_coef))
+    if not best.figures:
+        summary |= {"updates": float(best.trained.steps), "best_update": 0.0}
+        limit = f"{config.ppo.kl_limit:g} nats"
+        whys = [
+            one.trained.stop
+            or f"{one.method.upper()} found no policy with a score that is finite and KL within {limit}"
+            for one in candidates
+        ]
+        return Outcome(False, "; ".join(dict.fromkeys(whys)), summary)
+    if best.state is not None:
+        family.set_state("policy", best.state)
+    summary |= best.figures
+    taught = [event for event in stage.told if event.state == "reward_model"]
+    numbers = [n for event in [*taught, *best.trained.told] for n in event.metrics.items()]
     skipped = sum(int(value) for name, value in numbers if name.endswith("/skipped_steps"))
-    yield judge(summary, config.ppo.kl_coef, _remark(stop, went_back, skipped, config.ppo.kl_limit))
+    remark = _remark(best.trained.stop, best.trained.went_back, skipped, config.ppo.kl_limit)
+    if len(candidates) > 1:
+        remark = "; ".join(filter(None, [f"by {best.method.upper()}", remark]))
+    return judge(summary, config.ppo.kl_coef, remark)
 
 
 def _remark(stop: str | None, went_back: int, skipped: int, kl_limit: float) -> str | None:
@@ -156,15 +177,6 @@ def _remark(stop: str | None, went_back: int, skipped: int, kl_limit: float) -> 
     return "; ".join(remarks) or None
 
 
-def _progress(done: Update, config: PPOConfig) -> Progress:
-    if done.step == 0:
-        detail = "warming up the value function" + (f": {done.stop}" if done.stop else "")
-        return Progress("ppo", detail, 0, done.metrics)
-    score = f"score {done.metrics.get('objective/score', math.nan):+.2f}"
-    detail = f"PPO update {done.step} of {config.updates}: {done.stop or score}"
-    return Progress("ppo", detail, done.step, done.metrics)
-
-
 def _teach(
     family: Family,
     reward_model: RewardModel,
@@ -174,7 +186,8 @@ def _teach(
     seed: int,
     stage: Stage,
 ) -> Generator[Progress, None, str | None]:
-    """Train the reward model, judge it, let it learn from its judges; returns why PPO may not start, or None.
+    """Train the reward model, judge it, let it learn from its judges; returns why the policy may not be
+    trained, or None.
 
     prompts: encoded, the reference's responses to them set the scores' scale. stage: filled on the way.
     """
@@ -211,7 +224,7 @@ def _teach(
 
 
 def gate(accuracy: Accuracy, floor: float) -> str | None:
-    """Why PPO may not start, or None. A reward model no better than chance teaches noise.
+    """Why the policy may not be trained, or None. A reward model no better than chance teaches noise.
 
     The rankings of a handful of prompts can all be right by chance, and no resampling of them shows it: then
     the interval is [1, 1]. Five of five happen once in 32.
@@ -233,7 +246,8 @@ def judge(summary: dict[str, float], kl_coef: float, remark: str | None) -> Outc
 
     The KL counts as well as the score: else each round could buy a little score with a lot of it.
     """
-    if not all(math.isfinite(v) for k, v in summary.items() if k != "longer_wins"):
+    own = {name: value for name, value in summary.items() if "/" not in name}  # not of what was not chosen
+    if not all(math.isfinite(v) for k, v in own.items() if k != "longer_wins"):
         return Outcome(False, "a figure of the new policy is not a finite number", summary)
     change = (
         f"score {summary['score_before']:+.2f} to {summary['score_after']:+.2f} at KL {summary['kl']:.1f}"

@@ -10,19 +10,22 @@ def next_action(
     paused: bool,
     filled: bool = False,
     resting: bool = False,
+    sft: bool = False,
 ) -> str:
-    """'fill', 'round' or 'idle'.
+    """'fill', 'round', 'sft' or 'idle'.
 
     claimable: tasks on nobody's screen. filled: the last action was a fill. resting: the last fill made no
-    task. Tasks first: an annotator with nothing to rank is worse than a round a second later. But a due
-    round waits for one fill at most, or it would never start where annotators are faster than the model.
+    task. sft: somebody has asked for a round on demonstrations. Tasks first: an annotator with nothing to
+    rank is worse than a round a second later. But a due round waits for one fill at most, or it would never
+    start where annotators are faster than the model.
     """
-    due = new_rankings >= threshold and not paused
+    due = (sft or new_rankings >= threshold) and not paused
+    kind = "sft" if sft else "round"
     if due and filled:
-        return "round"
+        return kind
     if claimable < (least_tasks(wanted_tasks) if due else wanted_tasks) and not resting:
         return "fill"
-    return "round" if due else "idle"
+    return kind if due else "idle"
 
 
 def least_tasks(wanted: int) -> int:

@@ -20,12 +20,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
+from data.demonstrations import Demonstration, read_demonstrations
 from data.preferences import RankedResponses
 from labeling.store import KEEP, NewPolicy, NewResponse, Prompt, RankedTask, Store, StoreError, open_store
 from rlhf import checkpoint
@@ -37,11 +38,15 @@ from rlhf.kept_round import KeptRound, forget
 from rlhf.memory import give_back
 from rlhf.models import ModelError, load_family, resolve
 from rlhf.needs import Work
+from rlhf.policy_round import RoundConfig
 from rlhf.ppo import PPOConfig
 from rlhf.prompts import load_prompts, prompt_limit, readable
 from rlhf.reward_model import RewardModel
-from rlhf.round import LEAST_RANKINGS, Outcome, Progress, RoundConfig, run_round
+from rlhf.round import LEAST_RANKINGS, run_round
 from rlhf.schedule import LARGEST_FILL, least_tasks, next_action, next_fill, next_rest
+from rlhf.sft_model import base_of
+from rlhf.sft_round import SFTRoundConfig, run_sft_round, sft_round_config
+from rlhf.told import Outcome, Progress
 from rlhf.trackers import Trackers
 from rlhf.viewer import UNPUBLISHED, Viewer
 
@@ -90,6 +95,8 @@ class Worker:
         self.sampling = SamplingConfig(temperature=config.temperature, max_new_tokens=config.max_new_tokens)
         self.paused = bool(store.get_setting("paused"))
         self.train_now: int | None = None  # id of the command that asked for it
+        self.sft_now: dict | None = None  # the command that asked for it
+        self.alone = False  # nobody ranks meanwhile: no task is made
         self.stop_asked: int | None = None
         self.in_round = False
         self.starting = True  # until something went well
@@ -178,7 +185,7 @@ class Worker:
         """Folder or hub id of the model before SFT, or ''."""
         if self.config.base_model:
             return self.config.base_model
-        return resolve("starter", "base") if self.config.model == "starter" else ""
+        return resolve("starter", "base") if self.config.model == "starter" else base_of(self.config.model)
 
     def _load_policy(self, version: int) -> None:
         """Bring a policy into memory as the published one."""
@@ -209,6 +216,14 @@ class Worker:
         while True:
             self.step()
 
+    def run_once(self) -> None:
+        """Do what is asked for and end; nobody ranks meanwhile."""
+        self.alone = True
+        self.take_up()
+        while self.store.waiting_commands() or self.store.waiting_samples():
+            self.step()
+        self.beat("idle", "")
+
     def take_up(self) -> None:
         """Begin again the round this worker's predecessor did not finish, unless it always dies of it."""
         round_ = self.store.running_round()
@@ -220,7 +235,10 @@ class Worker:
             return
         if died and round_.attempts == MOST_ATTEMPTS - 1:  # perhaps it died of what was kept
             forget(self.run_dir / ROUND)
-        self.begin_round()
+        if round_.method == "sft":
+            self.begin_sft(round_.config["asked"])
+        else:
+            self.begin_round()
 
     def end_in_order(self) -> None:
         """Note that a person ends the app, so that this attempt at a round did not die of the round."""
@@ -237,6 +255,8 @@ class Worker:
             self.fill()
         elif action == "round":
             self.begin_round()
+        elif action == "sft":
+            self.begin_sft()
         else:
             if self.train_now is not None:
                 self._finish_train_now(f"not started: it takes at least {LEAST_RANKINGS} rankings")
@@ -248,9 +268,12 @@ class Worker:
 
     def decide(self) -> str:
         """Look at the store and say what is next."""
+        if self.alone:
+            return "sft" if self.sft_now else "idle"
         now = self.train_now is not None
         return next_action(
             claimable=self.store.claimable_tasks(self.version),
+            sft=self.sft_now is not None,
             wanted_tasks=self.config.open_tasks,
             new_rankings=self.store.ranking_count() + self.imported() if now else self.store.new_rankings(),
             threshold=LEAST_RANKINGS if now else self.config.rankings_per_round,
@@ -352,16 +375,33 @@ class Worker:
     # -- rounds ----------------------------------------------------------------------------------------
 
     def begin_round(self) -> None:
-        """Run one round to its end, whatever that is; never raises for a failed one."""
+        """Run one round on rankings to its end, whatever that is; never raises for a failed one."""
         config = self.round_config()
-        round_ = self.store.begin_round(_as_dict(config, self.config))
-        self.in_round, self.stop_asked, self.starting = True, None, False
+        round_ = self.store.begin_round(_as_dict(config, self.config), config.method)
         self.beat("reward_model", f"round {round_.id}: reading {round_.rankings} rankings", error=None)
         self.trackers.begin_round()
         if self.train_now is not None:
             self._finish_train_now(f"round {round_.id} started")
+        config = replace(config, method=round_.method)  # of one that was killed: what it began as
+        self._to_its_end(round_, lambda: self._run_round(round_, config))
+
+    def begin_sft(self, asked: dict | None = None) -> None:
+        """Run one round on demonstrations. asked: of one that was killed, what it was asked for with."""
+        command, self.sft_now = self.sft_now, None
+        asked = asked if asked is not None else command["argument"] or {}
+        config = sft_round_config(asked)
+        settings = {"worker": asdict(self.config), "asked": asked, **asdict(config)}
+        round_ = self.store.begin_round(settings, "sft")
+        self.beat("sft", f"round {round_.id}: reading demonstrations", error=None)
+        if command:
+            self.store.finish_command(command["id"], f"round {round_.id} started")
+        self._to_its_end(round_, lambda: self._run_sft(round_, asked, config))
+
+    def _to_its_end(self, round_, run: Callable[[], None]) -> None:
+        """Whatever ends a round, its row says so."""
+        self.in_round, self.stop_asked, self.starting = True, None, False
         try:
-            self._run_round(round_, config)
+            run()
         except StopRound as stop:
             self._end(round_, "stopped", str(stop), {})
         except (StoreError, KeyboardInterrupt):
@@ -394,7 +434,7 @@ class Worker:
             kl_limit=config.kl_limit,
             sampling=self.sampling,
         )
-        return RoundConfig(ppo=ppo)
+        return RoundConfig(method=config.method, ppo=ppo)
 
     def _run_round(self, round_, config: RoundConfig) -> None:
         store, seed = self.store, self.config.seed + round_.id
@@ -407,24 +447,47 @@ class Worker:
         self.viewer.scores_ready = self.viewer.unpublished_ready = False  # both are being trained anew
         identity = (round_.id, round_.parent_version, config, seed, rankings, prompts)
         kept = KeptRound(self.run_dir / ROUND, *identity)
-        outcome = None
-        for event in run_round(self.family, self.reward_model, rankings, prompts, config, seed, kept):
-            if isinstance(event, Outcome):
-                outcome = event
-                outcome.summary["imported_rankings"] = float(len(imported))
-                break
-            self._write_down(round_, event)
-            self.between(event)
-        if outcome.published:
-            self._publish(round_, outcome)
-        else:
-            self._reject(round_, outcome)
+        events = run_round(self.family, self.reward_model, rankings, prompts, config, seed, kept)
+        outcome = self._follow(round_, events, {"imported_rankings": float(len(imported))})
         self.viewer.scores_ready = "score_after" in outcome.summary
 
     def _imported_rankings(self) -> list[RankedResponses]:
         found = self.store.imported_rankings(self.config.imported_rankings)
         limits = (self.prompt_limit, self.config.max_new_tokens)
         return learnable(self.family, found, *limits, self.config.imported_weight)
+
+    def _run_sft(self, round_, asked: dict, config: SFTRoundConfig) -> None:
+        self.viewer.unpublished_ready = False  # it is being trained anew
+        demonstrations = [
+            Demonstration(d["prompt"], d["text"])
+            for d in self.store.demonstrations()
+            if d["split"] != "heldout"  # what policies are compared on is learned by none
+        ]
+        if asked.get("data"):
+            demonstrations += read_demonstrations(Path(asked["data"]))
+        base = self._base_model()
+        seed = self.config.seed + round_.id
+        self._follow(round_, run_sft_round(self.family, demonstrations, base, config, seed))
+
+    def _follow(
+        self, round_, events: Iterator[Progress | Outcome], figures: dict[str, float] | None = None
+    ) -> Outcome:
+        """Write down what happens, serve annotators in between, and publish or reject what came of it.
+
+        figures: what else belongs into the summary.
+        """
+        with contextlib.closing(events):  # one that is left half-way puts weights and models back at once
+            for event in events:
+                if isinstance(event, Outcome):
+                    break
+                self._write_down(round_, event)
+                self.between(event)
+        event.summary.update(figures or {})
+        if event.published:
+            self._publish(round_, event)
+        else:
+            self._reject(round_, event)
+        return event
 
     def _write_down(self, round_, event: Progress) -> None:
         finite = {k: v for k, v in event.metrics.items() if v == v and abs(v) != float("inf")}
@@ -445,6 +508,8 @@ class Worker:
         self._fill_below(least_tasks(self.config.open_tasks))
 
     def _fill_below(self, least: int) -> None:
+        if self.alone:
+            return
         if self.store.claimable_tasks(self.version) < least and time.monotonic() >= self.rest_until:
             self.fill()
         else:
@@ -452,7 +517,7 @@ class Worker:
 
     def _reject(self, round_, outcome: Outcome) -> None:
         """The policy stays in memory until the next round; samples show what was wrong with it."""
-        self.viewer.unpublished_ready = "score_after" in outcome.summary
+        self.viewer.unpublished_ready = bool({"score_after", "loss_after"} & outcome.summary.keys())
         with self.store.write():
             self._end(round_, "rejected", outcome.reason, outcome.summary)
             if self.viewer.unpublished_ready:
@@ -465,11 +530,13 @@ class Worker:
     def _publish(self, round_, outcome: Outcome) -> None:
         version = self.store.next_version()
         self.beat("publishing", f"writing policy {version}")
-        tasks = self._first_tasks(version)
+        tasks = None if self.alone else self._first_tasks(version)
+        scored = round_.method != "sft" or self.viewer.scores_ready  # else there is no reward model yet
 
         def write(folder: Path) -> None:
             self.family.save("policy", folder / "policy")
-            self.reward_model.save(folder / "reward")
+            if scored:
+                self.reward_model.save(folder / "reward")
 
         folder = checkpoint.write_policy(self.run_dir, version, write)
         path = str(folder.relative_to(self.run_dir))
@@ -497,7 +564,7 @@ class Worker:
     def obey(self) -> None:
         """Take up what people asked for since the last look."""
         for command in self.store.waiting_commands():
-            if command["id"] in (self.train_now, self.stop_asked):
+            if command["id"] in (self.train_now, self.stop_asked, self.sft_now and self.sft_now["id"]):
                 continue
             match command["name"]:
                 case "pause" | "resume":
@@ -506,12 +573,17 @@ class Worker:
                     self.store.finish_command(command["id"], "paused" if self.paused else "resumed")
                     if self.paused and self.train_now is not None:
                         self._finish_train_now("paused; resume first")
-                case "train" if self.in_round:
+                    if self.paused and self.sft_now is not None:
+                        self.store.finish_command(self.sft_now["id"], "paused; resume first")
+                        self.sft_now = None
+                case "train" | "sft" if self.in_round:
                     self.store.finish_command(command["id"], "a round is already running")
-                case "train" if self.paused:
+                case "train" | "sft" if self.paused:
                     self.store.finish_command(command["id"], "paused; resume first")
                 case "train":
                     self.train_now = command["id"]
+                case "sft":
+                    self._ask_for_sft(command)
                 case "stop" if self.in_round:
                     self.stop_asked = command["id"]
                 case "stop":
@@ -520,6 +592,18 @@ class Worker:
                     self.store.finish_command(command["id"], "stop the running round first")
                 case "publish":
                     self.store.finish_command(command["id"], self._go_to(command["argument"]))
+
+    def _ask_for_sft(self, command: dict) -> None:
+        """Begin it with the next step, unless what was asked for cannot be."""
+        refusal = "it is about to begin already" if self.sft_now else None
+        try:
+            sft_round_config(command["argument"] or {})
+        except (TypeError, ValueError) as error:
+            refusal = str(error)
+        if refusal:
+            self.store.finish_command(command["id"], f"not started: {refusal}")
+        else:
+            self.sft_now = command
 
     def _finish_train_now(self, outcome: str) -> None:
         self.store.finish_command(self.train_now, outcome)
@@ -584,6 +668,7 @@ def main() -> None:
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--config", default="{}", help="JSON object of WorkerConfig fields")
     parser.add_argument("--supervised", action="store_true", help="exit when stdin closes")
+    parser.add_argument("--once", action="store_true", help="do what is asked for, make no tasks, and exit")
     arguments = parser.parse_args()
     try:
         config = WorkerConfig.from_dict(json.loads(arguments.config))
@@ -601,7 +686,7 @@ def main() -> None:
     except StoreError as error:  # locked, or the disk full: later it may not be
         sys.exit(str(error))
     try:
-        worker.run()
+        worker.run_once() if arguments.once else worker.run()
     except StoreError as error:
         sys.exit(str(error))
 

@@ -64,13 +64,20 @@ LEVELS = {
     "rlhf.reward_training": 1,
     "rlhf.reward_accuracy": 1,
     "rlhf.checkpoint": 1,
+    "rlhf.told": 0,
+    "rlhf.trainer_steps": 1,
+    "rlhf.prompting": 0,
+    "rlhf.sft_training": 2,
+    "rlhf.sft": 1,
     "labeling": 2,
     "rlhf": 2,
     "labeling.web": 3,
     "labeling.serve": 3,
+    "labeling.learn": 3,
     "rlhf.arena": 3,
     "rlhf.export": 3,
     "rlhf.export_reward": 3,
+    "rlhf.sft_model": 3,
     "rlhf.worker": 3,
     "app": 4,
 }
@@ -201,5 +208,12 @@ def test_the_command_line_waits_for_nothing_heavy():
     assert not loaded("app") & (TRAINING | {"gradio", "fastapi", "uvicorn"})
 
 
-def test_the_worker_loads_no_web_library():
-    assert not loaded("rlhf.worker") & {"gradio", "fastapi", "uvicorn"}
+def test_the_worker_loads_no_web_library_and_waits_for_no_trainer():
+    assert not loaded("rlhf.worker") & {
+        "gradio",
+        "fastapi",
+        "uvicorn",
+        "trl",
+        "datasets",
+        "transformers.trainer",
+    }

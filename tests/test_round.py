@@ -6,14 +6,17 @@ import pytest
 import torch
 
 from data.preferences import RankedResponses, split_by_prompt
+from rlhf import policy_round
 from rlhf import round as rounds
 from rlhf.generate import SamplingConfig, encode_prompt
 from rlhf.models import load_family
+from rlhf.policy_round import RoundConfig
 from rlhf.ppo import PPOConfig
 from rlhf.ppo_training import Update
 from rlhf.reward_accuracy import Accuracy
 from rlhf.reward_model import RewardModel
-from rlhf.round import LEAST_HELDOUT, Outcome, RoundConfig, gate, judge, run_round
+from rlhf.round import LEAST_HELDOUT, gate, judge, run_round
+from rlhf.told import Outcome
 
 GOOD = Accuracy(accuracy=0.8, low=0.7, high=0.9, pairs=60, longer_wins=0.5, prompts=10)
 
@@ -110,7 +113,7 @@ def seen(monkeypatch):
         return figures, [1.0, 0.0] if role == "policy" else [0.0, 0.0]
 
     monkeypatch.setattr(rounds, "measure_accuracy", lambda *_: GOOD)
-    monkeypatch.setattr(rounds, "PPOTraining", PPOTraining)
+    monkeypatch.setattr(policy_round, "PPOTraining", PPOTraining)
     monkeypatch.setattr(rounds, "judge_policy", judge_policy)
     return seen
 

@@ -13,8 +13,9 @@ from rlhf import worker as module
 from rlhf.arena import evaluate_versions
 from rlhf.config import WorkerConfig
 from rlhf.models import ModelError
+from rlhf.policy_round import RoundConfig
 from rlhf.ppo import PPOConfig
-from rlhf.round import Outcome, Progress, RoundConfig
+from rlhf.told import Outcome, Progress
 from rlhf.viewer import UNPUBLISHED
 from rlhf.worker import Worker
 
@@ -307,7 +308,7 @@ def test_going_back_changes_the_policy_and_not_who_scores(start):
 def test_a_rejected_policy_is_shown_before_it_is_gone(start, monkeypatch):
     worker = start()
     worse = Outcome(False, "it is worse", {"score_before": 1.0, "score_after": 0.5})
-    monkeypatch.setattr(module, "run_round", lambda *_: iter([worse]))
+    ends_with(monkeypatch, worse)
     worker.store.add_command("train")
     worker.begin_round()
     assert worker.store.round(1).state == "rejected"

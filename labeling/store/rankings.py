@@ -283,6 +283,16 @@ class Rankings(Tasks):
             """
         )
 
+    def demonstration_count(self) -> int:
+        """How many there are to learn from: not those of prompts that policies are compared on."""
+        return self.value(
+            """
+            select count(*) from demonstrations join prompts on prompts.id = demonstrations.prompt_id
+            left join rankings on rankings.id = ranking_id
+            where withdrawn_at is null and split <> 'heldout'
+            """
+        )
+
     # what the worker reads
 
     def ranking_count(self, include_skips: bool = False) -> int:

@@ -2,8 +2,9 @@
 // costs one path however many points there are (lowest and highest per pixel column). No library, because the
 // page must work without internet, and because redrawing a whole plot twice a second is what made others slow.
 
-// Two axes: PPO updates and reward-model steps, each running on over all rounds.
-const axisOf = (name) => name.startsWith("reward_model/") ? "reward" : "ppo";
+// An axis for each kind of step, running on over all rounds: PPO updates, and steps of the reward model, DPO and SFT.
+const AXES = { "reward_model/": "reward", "dpo/": "dpo", "sft/": "sft" };
+const axisOf = (name) => AXES[name.slice(0, name.indexOf("/") + 1)] || "ppo";
 
 class CurveData {
   constructor() {
@@ -130,7 +131,7 @@ function drawCurve(context, { spec, data, colour }, view, { width, height, ratio
   if (!layout.spans.length) {
     context.fillStyle = colour("muted");
     context.textAlign = "center";
-    context.fillText(axisOf(spec.name) === "ppo" ? "begins with the first PPO update" : "begins with the first round", width / 2, height / 2);
+    context.fillText(axisOf(spec.name) === "ppo" ? "begins with the first PPO update" : "begins with the first round of its kind", width / 2, height / 2);
     return { layout };
   }
   const range = valueRange(spec, data, layout);

@@ -1,5 +1,5 @@
 // Before/after: one prompt, answered side by side by the base model, SFT and any published policy. The page leaves
-// the question in the store; the worker answers it between two PPO updates, and the text is shown as it grows.
+// the question in the store; the worker answers it between two steps of a round, and the text is shown as it grows.
 
 // Grouped by what a person wants to know of a new policy: is it right, does it help, is it kind, does it refuse
 // what it should, and does it say so when it does not know.
@@ -94,6 +94,7 @@ function explain() {
   if (!worker || worker.state === "starting") return "Waiting for the worker, which is still starting …";
   if (worker.state === "failed" || silent(worker)) return "Waiting for the worker, which does not answer. It is being restarted.";
   if (worker.state === "ppo") return "Waiting for the worker (PPO update in progress) …";
+  if (worker.state === "dpo" || worker.state === "sft") return "Waiting for the worker (" + worker.state.toUpperCase() + " step in progress) …";
   if (worker.state === "reward_model") return "Waiting for the worker (training the reward model) …";
   return "Waiting for the worker …";
 }

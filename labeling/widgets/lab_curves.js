@@ -42,6 +42,23 @@ const PANELS = [
       : v > KL_WARNING && "KL is over " + number(KL_WARNING) + " nats: read responses before you trust the score.",
   },
   {
+    group: "main", name: "dpo/heldout_score", title: "DPO: held-out score", optional: true, joined: true,
+    about: "What the reward model gives the policy on prompts that DPO does not see: it chooses which step is kept.",
+    lines: [{ at: 0, label: "reference", kind: "note", right: true }],
+    words: (v) => v >= 0 ? "above the reference" : "below the reference",
+  },
+  {
+    group: "main", name: "dpo/heldout_kl", title: "DPO: KL", unit: "nats", low: 0, optional: true, joined: true,
+    about: "How far the policy has moved from the reference, summed over a response.",
+    words: (v) => v > klLimit() ? "over the limit" : "from the reference",
+  },
+  {
+    group: "main", name: "sft/heldout_loss", title: "SFT: held-out loss", unit: "nats per token", optional: true, joined: true,
+    about: "On demonstrations that are not learned from: the lowest is kept.",
+    words: (v, { first }) => v < first ? "down from " + number(first) : "not lower than at first",
+    sign: (v, { first, steps }) => steps > 2 && v > first && "The loss on held-out demonstrations rises: the policy learns them by heart.",
+  },
+  {
     group: "text", name: "response/length", title: "Response length", unit: "tokens", low: 0,
     about: "A policy that exploits the reward model often does it by length.",
     words: (v, { first }) => first > 0 && Math.abs(v / first - 1) > 0.05 ? (v > first ? "up" : "down") + " from " + number(first) + " when the round began" : "as when the round began",
@@ -65,6 +82,12 @@ const PANELS = [
     words: () => "of each response said before",
     sign: (v, { first }) => v > 0.2 && v > 2 * first && "More than a fifth of each response repeats what it has said.",
   },
+  { group: "inner", name: "dpo/loss", title: "DPO loss", low: 0, optional: true, about: "Over the preferences of a step; .69 is where it begins." },
+  {
+    group: "inner", name: "dpo/accuracy", title: "DPO accuracy", percent: true, low: 0, high: 1, optional: true,
+    about: "Preferences of a step in which the policy has gained more on the chosen response than on the rejected one.",
+  },
+  { group: "inner", name: "sft/loss", title: "SFT loss", low: 0, unit: "nats per token", optional: true, about: "On the demonstrations of a step." },
   { group: "inner", name: "reward_model/loss", title: "Reward model loss", about: "Training loss over the rankings." },
   { group: "inner", name: "value/loss", title: "Value loss", low: 0, about: "Error of the value function." },
   {
@@ -240,8 +263,9 @@ function drawEmpty() {
 
 // The same numbers as a table: for screen readers, for copying, for exact values.
 const ROWS = 200;
+const CAPTIONS = { ppo: "PPO updates", dpo: "DPO", sft: "SFT", reward: "Reward model" };
 function drawTable() {
-  const tables = ["ppo", "reward"].map((axis) => {
+  const tables = Object.keys(CAPTIONS).map((axis) => {
     const shownPanels = panels.filter(({ spec }) => axisOf(spec.name) === axis && data.names.has(spec.name));
     const { spans, total } = data.layout(axis, view.newest);
     const rows = [];
@@ -257,7 +281,7 @@ function drawTable() {
     return { axis, shownPanels, total, rows, cell };
   }).filter(({ rows }) => rows.length);
   renderWhenChanged(find(".curves-table"), [data.lastId, view.newest], () => tables.map(({ axis, shownPanels, total, rows, cell }) => {
-    const caption = (axis === "ppo" ? "PPO updates" : "Reward model") + ", newest first" +
+    const caption = CAPTIONS[axis] + ", newest first" +
       (total > rows.length && rows.length === ROWS ? ": the newest " + ROWS + " of " + total + " (all are in labels.db, table metrics)" : "");
     return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
       make("table", { class: "lab-table numbers" }, make("caption", null, caption),

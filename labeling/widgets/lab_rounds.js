@@ -12,6 +12,8 @@ const interval = (low, high) => known(low) && known(high) ? make("span", { class
 
 const took = (round) => duration((round.ended_at ?? serverNow()) - round.started_at);
 
+const METHODS = { ppo: "PPO", dpo: "DPO", both: "PPO and DPO", sft: "SFT" };
+const made = (round) => known(round.summary?.score_after) || known(round.summary?.loss_after); // a policy, published or not
 const WINS = "Wins over the policy before"; // on held-out prompts, as the reward model sees it
 const COLUMNS = [
   ["Round", (round) => make("button", {
@@ -19,9 +21,11 @@ const COLUMNS = [
     "data-focus": "round-" + round.id,
   }, icon("chevron"), "Round " + round.id)],
   ["Outcome", (round) => [badge(round.state, OUTCOMES[round.state] || round.state),
+    round.method === "ppo" ? null : make("span", { class: "interval" }, METHODS[round.method]),
     round.attempts > 1 ? make("span", { class: "interval" }, "attempt " + round.attempts) : null,
     round.reason ? make("p", { class: "reason" }, round.reason) : null]],
-  ["Rankings", (round) => String(round.rankings)],
+  ["Rankings", (round) => round.method === "sft"
+    ? [String(round.summary?.demonstrations ?? "–"), make("span", { class: "interval" }, "demonstrations")] : String(round.rankings)],
   ["Reward model accuracy", (round) => [percent(round.summary?.accuracy), interval(round.summary?.accuracy_low, round.summary?.accuracy_high)]],
   [WINS, (round) => [percent(round.summary?.win_rate), interval(round.summary?.win_rate_low, round.summary?.win_rate_high)]],
   ["Score", (round) => arrow(round.summary?.score_before, round.summary?.score_after, signed)],
@@ -56,6 +60,38 @@ function draw() {
   }
 }
 
+// PPO and DPO from one state, side by side.
+function beside(round) {
+  const found = ["ppo", "dpo"].filter((method) => known(round.summary?.[method + "/score_after"]));
+  if (!found.length) return null;
+  const of = (method, name) => round.summary[method + "/" + name];
+  const rows = [
+    [WINS, (m) => [percent(of(m, "win_rate")), interval(of(m, "win_rate_low"), of(m, "win_rate_high"))]],
+    ["Score", (m) => arrow(of(m, "score_before"), of(m, "score_after"), signed)],
+    ["KL, nats", (m) => number(of(m, "kl"))],
+    ["Length", (m) => arrow(of(m, "length_before"), of(m, "length_after"), (v) => known(v) ? v.toFixed(0) : "–")],
+    ["Time", (m) => known(of(m, "seconds")) ? duration(of(m, "seconds")) : "–"],
+    ["Most memory", (m) => known(of(m, "memory_mb")) ? of(m, "memory_mb").toFixed(0) + " MiB" : "–"],
+  ];
+  return small("PPO and DPO from the same policy, rankings and reward model", ["", ...found.map((m) => METHODS[m])],
+    rows.map(([title, cell]) => [title, ...found.map(cell)]));
+}
+
+// What SFT came to, beside what prompting alone gives.
+function losses(round) {
+  const names = { base: "Base model", prompted_base: "Base model, with examples in the prompt", before: "Policy before", after: "After SFT" };
+  const found = Object.keys(names).filter((name) => known(round.summary?.["perplexity_" + name]));
+  if (!found.length) return null;
+  return small("On " + plural(round.summary.heldout_demonstrations, "demonstration") + " that took no part in the training", ["", "Loss, nats per token", "Perplexity"],
+    found.map((name) => [names[name], number(round.summary["loss_" + name]), number(round.summary["perplexity_" + name])]));
+}
+
+const small = (caption, head, rows) => make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+  make("table", { class: "lab-table numbers" }, make("caption", null, caption),
+    make("thead", null, make("tr", null, head.map((title) => make("th", { scope: "col" }, title)))),
+    make("tbody", null, rows.map(([title, ...cells]) => make("tr", null,
+      make("th", { scope: "row" }, title), cells.map((cell) => make("td", null, cell)))))));
+
 function detail(round) {
   const samples = open.get(round.id);
   const parts = [];
@@ -63,7 +99,7 @@ function detail(round) {
   else if (typeof samples === "string") parts.push(make("p", { class: "pod-note bad" }, samples));
   else if (!samples.length) {
     parts.push(make("p", { class: "pod-muted" }, round.state === "running"
-      ? "The samples come at the end of the round." : known(round.summary?.score_after) ? "No samples were kept." : "There are no samples: this round ended before it had a policy."));
+      ? "The samples come at the end of the round." : made(round) ? "No samples were kept." : "There are no samples: this round ended before it had a policy."));
   } else {
     const after = round.policy_version ?? UNPUBLISHED;
     const prompts = new Map();
@@ -85,6 +121,7 @@ function detail(round) {
         }))));
     }
   }
+  parts.unshift(...[beside(round), losses(round)].filter(Boolean));
   const toggled = ({ target }) => (target.open ? settings.add(round.id) : settings.delete(round.id));
   parts.push(make("details", { class: "settings", open: settings.has(round.id), ontoggle: toggled },
     make("summary", { "data-focus": "settings-" + round.id }, "Settings and figures of this round"),
@@ -119,7 +156,7 @@ find(".rounds-list").addEventListener("click", async (event) => {
 const unanswered = (round) => {
   const samples = open.get(round.id);
   if (!Array.isArray(samples)) return false;
-  if (!samples.length) return round.state === "running" || (known(round.summary?.score_after) && serverNow() - round.ended_at < 60);
+  if (!samples.length) return round.state === "running" || (made(round) && serverNow() - round.ended_at < 60);
   return samples.some(({ state }) => state === "waiting" || state === "running");
 };
 

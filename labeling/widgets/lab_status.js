@@ -6,6 +6,8 @@ const WORKER = {
   generating: ["busy", "Writing responses", "keeps the task queue filled"],
   reward_model: ["busy", "Training the reward model", ""],
   ppo: ["busy", "Training the policy (PPO)", ""],
+  dpo: ["busy", "Training the policy (DPO)", ""],
+  sft: ["busy", "Learning from demonstrations (SFT)", ""],
   publishing: ["busy", "Publishing the new policy", ""],
   idle: ["good", "Waiting for rankings", ""],
   paused: ["warn", "Paused", "no round begins until somebody resumes it"],
@@ -19,7 +21,7 @@ let trouble = "";
 let asked = null;       // the command whose outcome is waited for: {id, words}
 let answer = null;      // {kind, text}
 
-const running = (status) => status.last_round?.state === "running" || ["reward_model", "ppo", "publishing"].includes(status.worker?.state);
+const running = (status) => status.last_round?.state === "running" || ["reward_model", "ppo", "dpo", "sft", "publishing"].includes(status.worker?.state);
 const paused = (status) => status.paused ?? status.worker?.state === "paused";
 
 // Why a command would mean nothing now; null when it may be given.
@@ -30,6 +32,11 @@ function reasonAgainst(command, status) {
     if (round) return "A round is running already.";
     if (paused(status)) return "Training is paused: resume it first.";
     return status.rankings > 0 ? null : "There are no rankings to train on yet.";
+  }
+  if (command === "sft") {
+    if (round) return "A round is running already.";
+    if (paused(status)) return "Training is paused: resume it first.";
+    return shared.demonstrations > 0 ? null : "There are no demonstrations yet: write better responses, or import some.";
   }
   if (command === "pause") return paused(status) ? "It is paused already." : null;
   if (command === "resume") return paused(status) ? null : "It is not paused.";
@@ -42,11 +49,14 @@ const backTo = (status) => shared.policies.filter(({ version }) => version !== s
 
 const goTo = (version) => (version < shared.status.policy_version ? "Go back to " : "Go to ") + inWords(version);
 const ASK = {
+  sft: () => ["Learn from demonstrations?",
+    "A round without rankings: the published policy learns to write what the demonstrations say, and is published if held-out ones become likelier.",
+    "Learn from " + plural(shared.demonstrations, "demonstration")],
   stop: () => ["Stop this round?", "The round ends without a new policy. Its rankings stay, and the next round uses them.", "Stop the round"],
   publish: (version) => [goTo(version) + "?",
     "New responses come from " + inWords(version) + " at once, and the next round starts from it. Nothing is deleted: you can return the same way.", goTo(version)],
 };
-const SAID = { train: "Train now", pause: "Pause", resume: "Resume", stop: "Stop this round", publish: "Go back" };
+const SAID = { train: "Train now", sft: "Learn from demonstrations", pause: "Pause", resume: "Resume", stop: "Stop this round", publish: "Go back" };
 
 function confirmed(command, version) {
   if (!ASK[command]) return Promise.resolve(true);
@@ -126,7 +136,7 @@ function rankingsFact(status) {
 
 function nextRoundFact(status) {
   if (status.last_round?.state === "running") {
-    return fact("Next round", "Round " + status.last_round.id + " is running", "on " + plural(status.last_round.rankings, "ranking"));
+    return fact("Next round", "Round " + status.last_round.id + " is running", status.last_round.method === "sft" ? "on demonstrations" : "on " + plural(status.last_round.rankings, "ranking"));
   }
   const size = status.rankings_per_round || 1;
   const used = status.last_round?.rankings || 0;
@@ -190,6 +200,7 @@ function draw() {
     if ([...select.options].some(({ value }) => value === kept)) select.value = kept;
   }
   select.hidden = backTo(status).length === 0;
+  find('[data-command="sft"]').textContent = SAID.sft + " (" + (shared.demonstrations || 0) + ")";
   find('[data-command="publish"]').textContent = select.value === "" ? "Go back" : goTo(Number(select.value));
 }
 
@@ -197,6 +208,7 @@ async function ask() {
   try {
     shared.status = await api("status");
     shared.statusAt = performance.now();
+    shared.demonstrations = (await api("demonstrations")).count;
     // Rounds and policies are asked for again only when the status says that something has changed.
     const { policy_version, last_round } = shared.status;
     const current = JSON.stringify([policy_version, last_round?.id, last_round?.state, last_round?.attempts]);

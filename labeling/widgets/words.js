@@ -3,7 +3,7 @@
 const LETTERS = "ABCD";
 const strengthWords = (strength) => t("strength." + strength); // of two
 const DOTS = { idle: "good", paused: "warn", failed: "bad" };
-const STATES = ["starting", "generating", "reward_model", "ppo", "publishing", "idle", "paused", "failed"];
+const STATES = ["starting", "generating", "reward_model", "ppo", "dpo", "sft", "publishing", "idle", "paused", "failed"];
 const stateWords = (state) => (STATES.includes(state) ? t("worker." + state) : state);
 
 /** What the worker is doing: {dot, words, detail}. `now` is the server's clock in seconds. The detail is the
