@@ -29,7 +29,7 @@ def start(tiny_model, tmp_path, monkeypatch):
     """A worker whose rounds go through EVENTS, with trackers."""
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("\n".join(f"question {i}" for i in range(24)))
-    monkeypatch.setattr(module, "run_round", lambda *_: iter(EVENTS))
+    monkeypatch.setattr(module, "run_round", lambda *_: (event for event in EVENTS))
     stores = []
 
     def start(log_to):
