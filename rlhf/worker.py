@@ -379,7 +379,6 @@ class Worker:
         config = self.round_config()
         round_ = self.store.begin_round(_as_dict(config, self.config), config.method)
         self.beat("reward_model", f"round {round_.id}: reading {round_.rankings} rankings", error=None)
-        self.trackers.begin_round()
         if self.train_now is not None:
             self._finish_train_now(f"round {round_.id} started")
         config = replace(config, method=round_.method)  # of one that was killed: what it began as
@@ -400,6 +399,7 @@ class Worker:
     def _to_its_end(self, round_, run: Callable[[], None]) -> None:
         """Whatever ends a round, its row says so."""
         self.in_round, self.stop_asked, self.starting = True, None, False
+        self.trackers.begin_round()
         try:
             run()
         except StopRound as stop:
