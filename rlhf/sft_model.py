@@ -56,7 +56,9 @@ def make_sft_model(
             said = time.monotonic()
             echo(_line(event.detail, event.metrics))
     if event.published:
-        lineage = {"base_model": model, "method": "sft", "summary": event.summary}
+        path = Path(model).expanduser()  # a folder is to be found from wherever the model is used
+        base = str(path.resolve()) if path.is_dir() else model
+        lineage = {"base_model": base, "method": "sft", "summary": event.summary}
         write_folder(out.absolute(), lambda folder: write_model(family, folder, lineage))
     return event
 

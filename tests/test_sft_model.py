@@ -1,6 +1,7 @@
 """An SFT model from a base model and a file: the classical road's first step."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,14 +19,16 @@ CONFIG = SFTRoundConfig(SFTConfig(epochs=2, batch=4, learning_rate=0.01))
 
 
 @pytest.mark.parametrize("tuning", ["full", "lora"])
-def test_it_is_a_plain_model_that_remembers_its_base(tiny_model, tuning, tmp_path):
+def test_it_is_a_plain_model_that_remembers_its_base(tiny_model, tuning, tmp_path, monkeypatch):
     out, said = tmp_path / "made", []
+    monkeypatch.chdir(Path(tiny_model).parent)
+    named = f"./{Path(tiny_model).name}"
     ended = make_sft_model(
-        tiny_model, SHOUTS, out, CONFIG, tuning=tuning, device="cpu", lora_rank=4, echo=said.append
+        named, SHOUTS, out, CONFIG, tuning=tuning, device="cpu", lora_rank=4, echo=said.append
     )
     assert ended.published, ended.reason
     assert any("heldout_loss" in line for line in said)
-    assert base_of(str(out)) == tiny_model
+    assert base_of(str(out)) == str(Path(tiny_model).resolve())
     assert (
         json.loads((out / "podium.json").read_text())["summary"]["loss_after"] == ended.summary["loss_after"]
     )
