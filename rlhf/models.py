@@ -20,7 +20,7 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_mode
 from peft.tuners.lora.layer import LoraLayer
 from peft.utils.save_and_load import load_peft_weights
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf import bf16_layers, four_bit
 from rlhf.batching import Padded, by_length, in_powers_of_two, pack, pack_evenly, plant, trees_of
@@ -217,7 +217,8 @@ class FullFamily(Family):
     def load(self, role: str, folder: Path) -> None:
         """Read what `save` wrote. Raises ModelError."""
         with one_sentence(str(folder), ANOTHER_COPY):
-            saved = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+            # by the class that is here already: a model's own code is neither looked for nor asked about
+            saved = type(self._model("reference")).from_pretrained(folder, dtype=torch.float32)
             self._model(role).load_state_dict(saved.state_dict())
 
 

@@ -115,7 +115,8 @@ def by_dpo(
     seed: int,
 ) -> Generator[Progress, None, Trained]:
     """Train by DPO on the rankings; `judges` choose the checkpoint. A killed one begins again."""
-    preferences = preferences_of(reward_model, rankings, config.dpo.offset)
+    own = [r for r in rankings if not r.imported]  # no policy imitates what others chose elsewhere
+    preferences = preferences_of(reward_model, own, config.dpo.offset)
     if not preferences:
         return Trained([], "there are no two responses with different ranks to learn from by DPO")
     from rlhf.dpo_training import (

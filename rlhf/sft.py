@@ -19,7 +19,7 @@ from functools import partial
 from transformers import PreTrainedTokenizerBase
 
 from data.demonstrations import Demonstration
-from rlhf.config import setting
+from rlhf.config import ModelError, setting
 from rlhf.generate import encode_prompt
 from rlhf.likelihood import token_logprobs
 from rlhf.models import Family
@@ -86,7 +86,11 @@ def split_demonstrations(
     pairs: dict[str, list[Pair]] = {}
     left_out = 0
     for demonstration in dict.fromkeys(demonstrations):
-        pair = encode(demonstration)
+        try:
+            pair = encode(demonstration)
+        except ModelError:  # its chat template refuses such a conversation
+            left_out += 1
+            continue
         if len(pair[0]) + len(pair[1]) > room:
             left_out += 1
         else:

@@ -89,7 +89,10 @@ def base_of(folder: str) -> str:
         base = json.loads((Path(folder) / LINEAGE).read_text(encoding="utf-8"))["base_model"]
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-    return base if isinstance(base, str) else ""
+    try:
+        return resolve(base) if isinstance(base, str) else ""
+    except ModelError:
+        return ""
 
 
 def _line(detail: str, metrics: dict[str, float]) -> str:

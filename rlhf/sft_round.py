@@ -90,7 +90,10 @@ def run_sft_round(
         spent.close()
     summary["loss_after"] = mean_loss(family, "policy", parts.judge)
     yield Progress("sft", "comparing it with a model that is only prompted", steps, {})
-    compared, remark = losses_of_base(family, base, demonstrations, config.sft.heldout_share, seed)
+    try:
+        compared, remark = losses_of_base(family, base, demonstrations, config.sft.heldout_share, seed)
+    except (ModelError, torch.OutOfMemoryError) as error:  # the policy is trained, and stays
+        compared, remark = {}, f"not compared with the base model: {str(error).splitlines()[0]}"
     summary |= compared
     for name in [name for name in summary if name.startswith("loss_")]:
         summary[name.replace("loss_", "perplexity_")] = math.exp(min(summary[name], 700.0))
@@ -110,8 +113,9 @@ def why_not(parts: Demonstrations, demonstrations: Sequence[Demonstration]) -> s
 
 
 def left_out(parts: Demonstrations) -> str | None:
-    """What people should know of demonstrations that are too long."""
-    return f"{parts.left_out} demonstrations over the model's context left out" if parts.left_out else None
+    """What people should know of demonstrations that the model cannot read."""
+    why = "too long for the model, or refused by its chat template"
+    return f"{parts.left_out} demonstrations left out, {why}" if parts.left_out else None
 
 
 def judge_sft(summary: dict[str, float], remarks: Sequence[str | None]) -> Outcome:
@@ -145,7 +149,8 @@ def losses_of_base(
             tokenizer = load_tokenizer(base)
             if tokenizer.get_vocab() != family.tokenizer.get_vocab():
                 return {}, "the base model has other tokens, so their losses cannot be compared"
-            model = load_causal_lm(base, family.device, frozen_dtype(family.device, family.bf16))
+            dtype, small = frozen_dtype(family.device, family.bf16), family.kind == "qlora"
+            model = load_causal_lm(base, family.device, dtype, in_four_bits=small)
         except ModelError as error:
             return {}, f"not compared with the base model: {error}"
         closing = closing_eos_of(tokenizer, eos_ids_of(tokenizer, model) or {family.closing_eos})

@@ -135,7 +135,7 @@ def lent(family: Family, role: str) -> Iterator[PreTrainedModel]:
         pass
     before = dict(vars(model))
     configs = [c for c in (model.config.get_text_config(), model.generation_config) if c is not None]
-    pads = [config.pad_token_id for config in configs]
+    kept = [(config.pad_token_id, config.use_cache) for config in configs]
     disable_dropout_in_model(model)
     for name in QUANTISED:
         if getattr(model, name, False):
@@ -148,8 +148,8 @@ def lent(family: Family, role: str) -> Iterator[PreTrainedModel]:
         for name in ("forward", *QUANTISED):
             if name in before:
                 setattr(model, name, before[name])
-        for config, pad in zip(configs, pads, strict=True):
-            config.pad_token_id = pad
+        for config, (pad, cache) in zip(configs, kept, strict=True):
+            config.pad_token_id, config.use_cache = pad, cache
         model.zero_grad()
         model.eval()
 

@@ -199,9 +199,12 @@ class Worker:
         """Bring the newest reward model that can be read into memory, if there is one."""
         self.viewer.scores_ready = False
         versions = sorted((p.version for p in self.store.policies() if p.version), reverse=True)
-        for version in versions:
+        folders = [checkpoint.policy_folder(self.run_dir, version) / "reward" for version in versions]
+        for version, folder in zip(versions, folders, strict=True):
+            if not folder.is_dir():  # of demonstrations, made before there was a reward model
+                continue
             try:
-                self.reward_model.load(checkpoint.policy_folder(self.run_dir, version) / "reward")
+                self.reward_model.load(folder)
             except Exception as error:  # damaged, or of another Podium: all but scores goes on
                 print(f"The reward model of policy {version} cannot be read: {error}", flush=True)
             else:
@@ -223,6 +226,7 @@ class Worker:
         while self.store.waiting_commands() or self.store.waiting_samples():
             self.step()
         self.beat("idle", "")
+        self.trackers.finish()
 
     def take_up(self) -> None:
         """Begin again the round this worker's predecessor did not finish, unless it always dies of it."""
@@ -464,7 +468,9 @@ class Worker:
             if d["split"] != "heldout"  # what policies are compared on is learned by none
         ]
         if asked.get("data"):
-            demonstrations += read_demonstrations(Path(asked["data"]))
+            heldout = {p.text for p in self.store.prompts("heldout")}
+            given = read_demonstrations(Path(asked["data"]))
+            demonstrations += [d for d in given if d.prompt not in heldout]
         base = self._base_model()
         seed = self.config.seed + round_.id
         self._follow(round_, run_sft_round(self.family, demonstrations, base, config, seed))
@@ -498,7 +504,7 @@ class Worker:
     def between(self, event: Progress) -> None:
         """Everything else that is due, between two steps of a round. Raises StopRound."""
         self.housekeeping()
-        while self.paused and self.stop_asked is None:
+        while self.paused and self.stop_asked is None and not self.alone:
             self.beat("paused", f"in a round, after: {event.detail}", every=2.0)
             self._fill_below(self.config.open_tasks)
             time.sleep(0.1)
@@ -576,6 +582,8 @@ class Worker:
                     if self.paused and self.sft_now is not None:
                         self.store.finish_command(self.sft_now["id"], "paused; resume first")
                         self.sft_now = None
+                case "sft" if self.in_round and self.alone:
+                    continue  # after the round that was taken up
                 case "train" | "sft" if self.in_round:
                     self.store.finish_command(command["id"], "a round is already running")
                 case "train" | "sft" if self.paused:

@@ -13,7 +13,7 @@ from rlhf.dpo_training import columns_of, dpo_trainer, read_reference, train_dpo
 from rlhf.generate import SamplingConfig, encode_prompt
 from rlhf.kept_round import KeptRound
 from rlhf.models import load_family
-from rlhf.policy_round import RoundConfig
+from rlhf.policy_round import RoundConfig, by_dpo
 from rlhf.ppo import PPOConfig
 from rlhf.reward_model import RewardModel
 from rlhf.round import run_round
@@ -224,6 +224,14 @@ def test_a_round_by_dpo_ends_with_figures(alone):
         "memory_mb",
     } <= outcome.summary.keys()
     assert "PPO" not in outcome.reason
+
+
+def test_what_was_imported_teaches_the_reward_model_alone(rounds_family):
+    imported = [replace(ranking, imported=True) for ranking in RANKED]
+    training = by_dpo(rounds_family, RewardModel(rounds_family), [], imported, SMALL, 3)
+    with pytest.raises(StopIteration) as ended:
+        next(training)
+    assert "no two responses with different ranks" in ended.value.value.stop
 
 
 def test_of_both_the_better_is_what_the_round_made(start, alone, rounds_family):

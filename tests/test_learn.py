@@ -165,6 +165,16 @@ def test_app_sft_starts_a_worker_for_this_alone_where_none_runs(worker, data, tm
         pass  # let go
 
 
+def test_alone_it_ends_though_the_run_was_paused_in_a_round(worker, data):
+    asked = {"data": str(data), "epochs": 1}
+    worker.store.begin_round({"asked": asked}, "sft")  # a worker was killed in it
+    worker.paused = True
+    ask(worker, asked)
+    worker.run_once()
+    assert worker.store.running_round() is None
+    assert [c["outcome"] for c in worker.store.commands()] == ["paused; resume first"]
+
+
 def test_app_sft_says_in_one_sentence_what_is_missing(worker, tmp_path, data):
     with pytest.raises(StoreError, match=r"There is no run in .*or give --out FOLDER"):
         learn(tmp_path / "nowhere", {})

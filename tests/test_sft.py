@@ -17,6 +17,7 @@ from rlhf import sft_training
 from rlhf.generate import SamplingConfig, encode_prompt, sample_from
 from rlhf.models import load_family
 from rlhf.prompting import pick_examples, with_examples
+from rlhf.config import ModelError
 from rlhf.sft import SFTConfig, encode_demonstration, mean_loss, split_demonstrations
 from rlhf.sft_round import SFTRoundConfig, judge_sft, run_sft_round, sft_round_config
 from rlhf.sft_training import reads_packed, train_sft
@@ -59,6 +60,17 @@ def test_no_prompt_is_learned_from_and_judged_by(family):
     assert parts == split_demonstrations(family, twice[::-1], 0.25) or parts.left_out == 0
     long = Demonstration("long", "x" * 600)  # the model reads 512 tokens
     assert split_demonstrations(family, [*SHOUTS, long], 0.2).left_out == 1
+
+
+def test_a_conversation_that_the_template_refuses_is_left_out(family):
+    def encode(demonstration):
+        if demonstration == SHOUTS[3]:
+            raise ModelError("the template refuses it")
+        return encode_demonstration(family.tokenizer, family.closing_eos, demonstration)
+
+    parts = split_demonstrations(family, SHOUTS, 0.2, encode)
+    assert parts.left_out == 1
+    assert sum(map(len, (parts.train, parts.stop, parts.judge))) == len(SHOUTS) - 1
 
 
 def first_batch(family, pairs, config):

@@ -62,7 +62,7 @@ def test_nothing_is_written_where_nothing_got_better(tiny_model, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"base_model": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"base_model": 3}', '{"base_model": "/nowhere"}'])
 def test_a_folder_that_says_nothing_has_no_base(tmp_path, text):
     assert base_of(str(tmp_path)) == ""
     (tmp_path / "podium.json").write_text(text)

@@ -20,7 +20,7 @@ LEARNED = f"""{COUNTED} and (rankings.person_id not in (select person_id from ju
     and not exists (
         select 1 from rankings as before join people on people.id = before.person_id
         where before.task_id = rankings.task_id and before.id < rankings.id and people.kind = 'human'
-          and before.withdrawn_at is null and before.kind = 'ranked'
+          and (before.withdrawn_at is null or before.withdrawn_for = 'change') and before.kind = 'ranked'
     )
 ))"""
 

@@ -110,8 +110,10 @@ def test_anna_changes_a_ranking_that_a_judge_was_compared_with(store, judge, ann
     rank(store, anna, "a")
     judged(store, judge, task, compare=True)
     assert store.undo(anna).previous_ranks == [1, 2, 3, 4]
+    assert store.rankings() == []  # nor is the judge's learned from while she changes hers
     store.add_ranking(anna, task, "c", [4, 3, 2, 1])
     assert store.value("select state from tasks") == "ranked"
+    assert [r.person_id for r in store.rankings()] == [anna]
 
 
 def test_one_switch_turns_all_of_it_off(store, judge, anna):
