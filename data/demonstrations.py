@@ -27,7 +27,8 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"'{path}' cannot be read ({error}); wanted a UTF-8 file of JSON Lines.") from None
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"'{path}' cannot be read ({why}); wanted a UTF-8 file of JSON Lines.") from None
     found = []
     for number, line in enumerate(lines, start=1):
         if line.strip():

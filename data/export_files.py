@@ -32,7 +32,7 @@ def ending_of(path: Path) -> str:
     name = path.name.lower()
     found = next((e for e in sorted(ENDINGS, key=len, reverse=True) if name.endswith(e)), "")
     other = path.suffix.lower()
-    if not found and other in (".json", ".gz", ".tsv", ".txt", ".zip", ".arrow", ".xlsx", ".db"):
+    if not found and other and not other[1:].isdigit():  # v1.2 is a folder's name
         raise ExportError(
             f"--out {path} ends in {other}; wanted: {', '.join(ENDINGS)}, or no ending for a datasets folder."
         )

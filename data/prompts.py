@@ -23,9 +23,8 @@ def read_prompts(path: Path) -> list[str]:
         # at characters, U+2028 for one, that JSON and prose have inside a line.
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"Prompts file '{path}' cannot be read ({error}); wanted a UTF-8 text file."
-        ) from None
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"Prompts file '{path}' cannot be read ({why}); wanted a UTF-8 text file.") from None
     prompts = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():

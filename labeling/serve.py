@@ -241,7 +241,8 @@ def _terminable() -> Iterator[None]:
 
 
 def _existing(name: str, value: str) -> str:
-    """Refuse a path that is not there, now and not after the worker has imported torch.
+    """Refuse a path that is not there, now and not after the worker has imported torch; one that is there is
+    to be found from wherever the run is used.
 
     What may be a hub id (`org/name`) is the worker's to find.
     """
@@ -251,8 +252,11 @@ def _existing(name: str, value: str) -> str:
     looks_local = path.is_absolute() or value.startswith((".", "~")) or "\\" in value
     if path.is_dir() and name != "prompts" and not (path / "config.json").exists():
         raise ServeError(f"--{name.replace('_', '-')} {value} has no config.json, so it is not a model.")
+    if path.is_file() and name != "prompts":
+        wanted = "a folder made by save_pretrained, or a hub id"
+        raise ServeError(f"--{name.replace('_', '-')} {value} is a file; wanted: {wanted}.")
     if path.exists():
-        return str(path) if value.startswith("~") else value
+        return str(path.resolve())
     if name == "prompts" or looks_local or ("/" in value and not _HUB_ID.fullmatch(value)):
         raise ServeError(f"--{name.replace('_', '-')} {value} does not exist.")
     return value

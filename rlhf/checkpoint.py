@@ -43,6 +43,7 @@ def write_folder(final: Path, write: Callable[[Path], None]) -> None:
     try:
         _sync(parent.parent)  # the name of the parent itself
         write(aside)
+        open_to_all(aside)
         for path in sorted(aside.rglob("*")):
             _sync(path)
         _sync(aside)
@@ -51,6 +52,13 @@ def write_folder(final: Path, write: Callable[[Path], None]) -> None:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+
+
+def open_to_all(folder: Path) -> None:
+    """Files may be read by whoever may read their folder; safetensors leaves its own to their owner alone."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(path.parent.stat().st_mode & 0o666)
 
 
 def clean(run_dir: Path, published: Collection[int]) -> list[str]:

@@ -9,6 +9,7 @@ neither top-k nor top-p nor penalties) is in generation_config.json, in place of
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -201,6 +202,7 @@ def put_model(out: Path, write: Callable[[Path], None], overwrite: bool) -> None
         try:
             aside.mkdir()
             write(aside)
+            checkpoint.open_to_all(aside)
         except SafetensorError as error:  # a full disk, most often
             raise OSError(str(error)) from error
 
@@ -209,6 +211,7 @@ def quieten() -> None:
     """No bars, and no word of weights that a classifier's head begins without."""
     transformers.logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
 
 
 def is_hub_id(model: str) -> bool:

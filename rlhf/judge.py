@@ -59,8 +59,11 @@ class JudgeConfig:
     device: str = setting("auto", "For a model in here: auto, cuda, mps or cpu.")
 
     def __post_init__(self) -> None:
+        if not (self.endpoint or self.model):
+            raise ValueError(
+                "There is no judge; wanted: --endpoint URL, or --model with a folder or hub id."
+            )
         checks = [
-            (bool(self.endpoint or self.model), "model", "a model, or --endpoint"),
             *((getattr(self, n) >= 0, n, "0 or more") for n in ("tasks", "compare", "revise", "leave")),
             *((getattr(self, n) >= 0, n, "0 or more") for n in ("most_tokens", "price_in", "price_out")),
             (1 <= self.at_once <= 64, "at_once", "1 to 64"),

@@ -33,8 +33,19 @@ def resolve(model: str, stage: str = "sft") -> str:
         return str(STARTER / stage)
     path = Path(model).expanduser()
     if (path.is_absolute() or model.startswith(".")) and not path.is_dir():
-        raise ModelError(f"Model folder '{model}' does not exist; give --model another one, or a hub id.")
-    return str(path) if path.is_dir() else model
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise ModelError(
+            f"Model folder '{model}' does not exist{where}; give --model another one, or a hub id."
+        )
+    return str(path.resolve()) if path.is_dir() else model  # never to be taken for a hub id
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two names are of one model: a folder has many."""
+    try:
+        return one == other or resolve(one) == resolve(other)
+    except ModelError:  # a folder that is gone
+        return False
 
 
 def name_and_revision(model: str) -> tuple[str, str | None]:

@@ -80,7 +80,7 @@ def lineage_notes() -> str:
         "Win rates are by the round's own reward model, on prompts that this round's training did not see, "
         "with 95 % intervals, a tie counting half. The policy is trained against that reward model, so they "
         "are not what people would say. KL is against the model the run began with, in nats per response. "
-        "Each round learns from all rankings up to there; from those of judges only while they are switched on."
+        "Each round learns from all rankings up to there, from those of judges only while they are used."
     )
 
 

@@ -35,6 +35,7 @@ from rlhf.drafts import Draft, draw_drafts
 from rlhf.generate import SamplingConfig
 from rlhf.imported import learnable
 from rlhf.kept_round import KeptRound, forget
+from rlhf.loading import same_model
 from rlhf.memory import give_back
 from rlhf.models import ModelError, load_family, resolve
 from rlhf.needs import Work
@@ -113,7 +114,7 @@ class Worker:
         """Load models and prompts. Raises ModelError, ValueError or StoreError with one sentence."""
         config, store = self.config, self.store
         made_with = store.get_setting("model")
-        if made_with not in (None, config.source):
+        if made_with is not None and not same_model(made_with, config.source):
             raise ModelError(
                 f"Run directory {self.run_dir} was made with --model {made_with}, not {config.source}; "
                 "use another --run-dir for another model."
@@ -133,8 +134,8 @@ class Worker:
         self._check_tuning()
         self.prompt_limit = limit = prompt_limit(self.family, config, self.sampling)
         prompts = load_prompts(self.family, config, limit, store.imported_prompts())
-        store.add_reference(resolve(config.source), config.source)
-        store.put_setting("model", config.source)
+        store.add_reference(resolve(config.source), made_with or config.source)
+        store.put_setting("model", made_with or config.source)
         store.put_setting("tuning", self.family.kind)
         store.put_setting("lora_rank", config.lora_rank)
         store.put_setting("lora_targets", config.lora_targets)

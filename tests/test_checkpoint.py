@@ -96,3 +96,12 @@ def test_a_model_that_cannot_be_had_is_one_sentence(tmp_path):
         assert bad in str(error.value)
     with pytest.raises(ModelError, match="--device auto"):
         load_family("starter", device="tpu")
+
+
+def test_what_is_written_may_be_read_by_whoever_may_read_its_folder(tmp_path):
+    def write(folder):
+        (folder / "model.safetensors").write_bytes(b"x")
+        (folder / "model.safetensors").chmod(0o600)
+
+    folder = checkpoint.write_policy(tmp_path, 1, write)
+    assert (folder / "model.safetensors").stat().st_mode & 0o777 == folder.stat().st_mode & 0o666

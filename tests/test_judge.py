@@ -368,7 +368,7 @@ def test_responses_are_criticised_by_a_principle_and_revised(store):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({}, "--model is ''; wanted: a model, or --endpoint."),
+        ({}, "There is no judge; wanted: --endpoint URL, or --model with a folder or hub id."),
         ({"model": "x", "tasks": -1}, "--tasks is -1; wanted: 0 or more."),
         ({"model": "x", "timeout": 0}, "--timeout is 0; wanted: above 0, at most 3600."),
         (

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from transformers import T5Config
 
+from labeling.serve import ServeError, _existing
+from rlhf.loading import same_model
 from rlhf.models import ModelError, load_family, load_tokenizer, resolve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -230,3 +232,16 @@ def test_what_the_hub_answers(tiny_model, tmp_path):
         "real/model@v9": "Model 'real/model' has no revision 'v9'; "
         "give --revision a branch, a tag or a commit.",
     }
+
+
+def test_a_folder_has_many_names_and_is_found_from_everywhere(tiny_model, monkeypatch, tmp_path):
+    folder = Path(tiny_model)
+    monkeypatch.chdir(folder.parent)
+    assert same_model(f"./{folder.name}", tiny_model)
+    assert _existing("model", folder.name) == resolve(folder.name) == str(folder.resolve())
+    assert not same_model("starter", tiny_model)
+    monkeypatch.chdir(tmp_path)
+    assert not same_model(f"./{folder.name}", tiny_model)
+    (tmp_path / "prompts.txt").write_text("hello")
+    with pytest.raises(ServeError, match="is a file; wanted: a folder"):
+        _existing("model", "prompts.txt")

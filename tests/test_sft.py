@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from data.demonstrations import Demonstration
 from data.starter.corpus import sft_pairs
 from rlhf import sft_training
+from rlhf.config import ModelError
 from rlhf.generate import SamplingConfig, encode_prompt, sample_from
 from rlhf.models import load_family
 from rlhf.prompting import pick_examples, with_examples
-from rlhf.config import ModelError
 from rlhf.sft import SFTConfig, encode_demonstration, mean_loss, split_demonstrations
 from rlhf.sft_round import SFTRoundConfig, judge_sft, run_sft_round, sft_round_config
 from rlhf.sft_training import reads_packed, train_sft
