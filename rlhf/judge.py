@@ -60,9 +60,7 @@ class JudgeConfig:
 
     def __post_init__(self) -> None:
         if not (self.endpoint or self.model):
-            raise ValueError(
-                "There is no judge; wanted: --endpoint URL, or --model with a folder or hub id."
-            )
+            raise ValueError("There is no judge; wanted: --endpoint URL, or --model with a folder or hub id.")
         checks = [
             *((getattr(self, n) >= 0, n, "0 or more") for n in ("tasks", "compare", "revise", "leave")),
             *((getattr(self, n) >= 0, n, "0 or more") for n in ("most_tokens", "price_in", "price_out")),
