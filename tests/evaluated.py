@@ -31,9 +31,9 @@ def make_run(tiny_model: str, folder: Path, tuning: str = "full") -> Path:
         store.put_setting("config", vars(config))
         person = store.add_person("token", "anna", "human").id
         for size in (0.02, 0.04):
-            worker.family.copy("reference", "policy")
-            disturb(worker.family.parameters("policy"), size)
-            worker._publish(store.begin_round({}), Outcome(True, "better", {"score_after": 1.0}))
+            worker.models.family.copy("reference", "policy")
+            disturb(worker.models.family.parameters("policy"), size)
+            worker.rounds._publish(store.begin_round({}), Outcome(True, "better", {"score_after": 1.0}))
             for _ in range(12):
                 while (task := store.claim_task(person)) is None:
                     worker.fill()

@@ -263,7 +263,7 @@ def test_the_whole_loop(tmp_path, kind, tuning):
     with open_store(tmp_path / "run", create=True, migrate=True) as store:
         worker = Worker(store, tmp_path / "run", config)
         worker.load()
-        assert worker.family.kind == tuning
+        assert worker.models.family.kind == tuning
         person = store.add_person("token", "a program", "program").id
         while store.new_rankings() < 32:
             if (task := store.claim_task(person)) is None:
@@ -282,4 +282,4 @@ def test_the_whole_loop(tmp_path, kind, tuning):
     with open_store(tmp_path / "run") as store:
         again = Worker(store, tmp_path / "run", replace(config, tuning="auto"))
         again.load()
-        assert (again.family.kind, again.version) == (tuning, version)
+        assert (again.models.family.kind, again.models.version) == (tuning, version)

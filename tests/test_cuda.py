@@ -271,7 +271,7 @@ def test_the_loop_goes_round(tuning, tmp_path):
     with open_store(tmp_path / "run", create=True, migrate=True) as store:
         worker = Worker(store, tmp_path / "run", replace(config, rankings_per_round=48))
         worker.load()
-        assert worker.family.bf16
+        assert worker.models.family.bf16
         person = store.add_person("token", "a program", "program").id
         ranked = 0
         while ranked < 48:
@@ -288,5 +288,5 @@ def test_the_loop_goes_round(tuning, tmp_path):
                 break
         (round_,) = store.rounds()
         assert round_.state in ("published", "rejected"), round_
-        drafts = draw_drafts(worker.family, train_prompts()[:8], 4, 2, worker.sampling, 0)
+        drafts = draw_drafts(worker.models.family, train_prompts()[:8], 4, 2, worker.models.sampling, 0)
         assert all({d.role for d in own} == {"published", "reference"} for own in drafts)

@@ -18,6 +18,7 @@ from rlhf.models import load_family
 from rlhf.ppo import PPOConfig
 from rlhf.round import RoundConfig
 from rlhf.worker import Worker
+from rlhf.worker_rounds import Rounds
 
 CONFIG = WorkerConfig(device="cpu", open_tasks=2, responses=2, max_new_tokens=24)
 SMALL = PPOConfig(updates=1, episodes=8, warmup_episodes=8, sampling=SamplingConfig(max_new_tokens=24))
@@ -67,7 +68,7 @@ def train(worker):
 
 def test_a_round_of_imported_preferences_alone(start, tmp_path, monkeypatch):
     small = RoundConfig(ppo=SMALL, normalise_on=48, heldout_prompts=16)
-    monkeypatch.setattr(Worker, "round_config", lambda self: small)
+    monkeypatch.setattr(Rounds, "round_config", lambda self: small)
     bring(tmp_path, pairs(40))
     worker = start()
     assert worker.step() == "fill"  # annotators first; and nothing starts by itself
@@ -84,8 +85,9 @@ def test_a_round_of_imported_preferences_alone(start, tmp_path, monkeypatch):
     losses = [m["value"] for m in worker.store.metrics() if m["name"] == "reward_model/loss"]
     assert len(losses) > 10
     prompt, better = "What is the capital of France?", "Of course. It is Paris."
+    model = worker.models.reward_model
     scores = [
-        float(worker.reward_model.score(*([e] for e in worker.reward_model.encode(prompt, text)))[0])
+        float(model.score(*([e] for e in model.encode(prompt, text)))[0])
         for text in (better, "Go away, I will not tell you. It is Paris.")
     ]
     assert scores[0] > scores[1]

@@ -79,6 +79,10 @@ LEVELS = {
     "rlhf.export_reward": 3,
     "rlhf.sft_model": 3,
     "rlhf.worker": 3,
+    "rlhf.worker_commands": 3,
+    "rlhf.worker_models": 3,
+    "rlhf.worker_rounds": 3,
+    "rlhf.worker_tasks": 3,
     "app": 4,
 }
 
@@ -166,9 +170,13 @@ def test_rlhf_names_no_web_library():
 
 
 def test_the_worker_is_the_one_bridge():
+    """In five files, each with a part of the work on the store; what is not the worker imports none."""
+    rooms = {f"rlhf.worker{room}" for room in ("", "_commands", "_models", "_rounds", "_tasks")}
     bridges = {name for name in below("rlhf") if "labeling" in top(IMPORTS[name])}
-    assert bridges == {"rlhf.worker"}
-    assert {name for name in IMPORTS["rlhf.worker"] if name.startswith("labeling")} == {"labeling.store"}
+    assert bridges == rooms
+    for name in rooms:
+        assert {other for other in IMPORTS[name] if other.startswith("labeling")} == {"labeling.store"}, name
+    assert {name for name, names in IMPORTS.items() if names & rooms} <= rooms
 
 
 def test_data_needs_the_standard_library_only():

@@ -63,7 +63,7 @@ def write_better(worker, count):
 def ask(worker, argument=None):
     """The worker's answer to the command."""
     command = worker.store.add_command("sft", argument)
-    worker.obey()
+    worker.commands.obey()
     return next(c["outcome"] for c in worker.store.commands() if c["id"] == command)
 
 
@@ -72,7 +72,7 @@ def test_what_annotators_wrote_becomes_a_policy_while_they_go_on(worker):
     write_better(worker, 30)
     assert store.demonstration_count() == 30
     late = store.add_person("late", "late", "human").id
-    claimed, between = [], worker.between
+    claimed, between = [], worker.rounds.between
 
     def busy(event):
         """Somebody takes every task there is, between any two steps."""
@@ -82,7 +82,7 @@ def test_what_annotators_wrote_becomes_a_policy_while_they_go_on(worker):
             store.add_ranking(late, task.id, str(task.id), [1] * len(task.responses))
         between(event)
 
-    worker.between = busy
+    worker.rounds.between = busy
     assert ask(worker, ASKED) is None
     while worker.step() != "sft":
         pass
@@ -100,11 +100,11 @@ def test_what_annotators_wrote_becomes_a_policy_while_they_go_on(worker):
     names = {m["name"] for m in store.metrics(0, 10_000)}
     assert {"sft/loss", "sft/heldout_loss"} == names
     assert store.new_rankings() > 30  # all still count towards the next round on rankings
-    assert worker.version == 1
+    assert worker.models.version == 1
     assert not (worker.run_dir / "policies" / "1" / "reward").exists()  # there is no reward model yet
     again = Worker(store, worker.run_dir, worker.config)
     again.load()
-    assert again.version == 1
+    assert again.models.version == 1
 
 
 def test_it_comes_before_a_round_on_rankings_and_after_tasks():
@@ -126,7 +126,7 @@ def test_what_cannot_be_is_said(worker):
     assert "demonstrations for 0 different prompts; wanted: 12" in store.round(1).reason
     assert ask(worker) is None
     store.add_command("pause")
-    worker.obey()
+    worker.commands.obey()
     assert store.commands()[1]["outcome"] == "paused; resume first"
     assert ask(worker) == "paused; resume first"
 
@@ -139,7 +139,7 @@ def test_it_is_rejected_where_nothing_got_better_and_shown_before_it_is_gone(wor
     round_ = worker.store.round(1)
     assert round_.state == "rejected"
     assert "is not better on held-out demonstrations" in round_.reason
-    assert worker.viewer.unpublished_ready
+    assert worker.models.viewer.unpublished_ready
     assert worker.store.samples("round-1")
 
 
@@ -168,7 +168,7 @@ def test_app_sft_starts_a_worker_for_this_alone_where_none_runs(worker, data, tm
 def test_alone_it_ends_though_the_run_was_paused_in_a_round(worker, data):
     asked = {"data": str(data), "epochs": 1}
     worker.store.begin_round({"asked": asked}, "sft")  # a worker was killed in it
-    worker.paused = True
+    worker.commands.paused = True
     ask(worker, asked)
     worker.run_once()
     assert worker.store.running_round() is None

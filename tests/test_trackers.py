@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labeling.store import open_store
-from rlhf import worker as module
+from rlhf import worker_rounds
 from rlhf.config import WorkerConfig
 from rlhf.round import Outcome, Progress
 from rlhf.trackers import Trackers, check_installed
@@ -29,7 +29,7 @@ def start(tiny_model, tmp_path, monkeypatch):
     """A worker whose rounds go through EVENTS, with trackers."""
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("\n".join(f"question {i}" for i in range(24)))
-    monkeypatch.setattr(module, "run_round", lambda *_: (event for event in EVENTS))
+    monkeypatch.setattr(worker_rounds, "run_round", lambda *_: (event for event in EVENTS))
     stores = []
 
     def start(log_to):
@@ -63,7 +63,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_tensorboard_reads_a_round(start, tmp_path):
     pytest.importorskip("tensorboard")
     worker = start("tensorboard")
-    worker.begin_round()
+    worker.rounds.begin()
     folder = tmp_path / "run" / "trackers" / "tensorboard"
     expected = {
         "reward_model/loss": [(1, 0.5), (2, 0.25)],
@@ -89,10 +89,10 @@ def test_tensorboard_reads_a_round(start, tmp_path):
 
 def test_steps_go_on_after_a_restart(start, tmp_path):
     pytest.importorskip("tensorboard")
-    start("tensorboard").begin_round()
+    start("tensorboard").rounds.begin()
     again = start("tensorboard")
     again.trackers.run += "-again"  # two in one second
-    again.begin_round()
+    again.rounds.begin()
     found = scalars(tmp_path / "run" / "trackers" / "tensorboard")
     assert found["reward_model/loss"] == [(1, 0.5), (2, 0.25), (5, 0.5), (6, 0.25)]
     assert found["round/id"] == [(1, 1.0), (2, 1.0), (3, 1.0), (5, 2.0), (6, 2.0), (7, 2.0)]
@@ -147,8 +147,8 @@ def test_a_tracker_that_fails_is_told_of_once_and_the_round_goes_on(start, monke
         trackers.running[name] = broken
 
     monkeypatch.setattr(trackers, "_start", start_broken)
-    worker.begin_round()
-    worker.begin_round()
+    worker.rounds.begin()
+    worker.rounds.begin()
     assert [r.state for r in worker.store.rounds()] == ["rejected", "rejected"]
     assert len(worker.store.metrics()) == 8
     assert broken.asked == 2  # left out after its first failure, tried again with the next round
@@ -166,7 +166,7 @@ def test_a_tracker_that_does_not_start_ends_nothing(start, tmp_path, capsys):
     worker = start("tensorboard")
     (tmp_path / "run" / "trackers").mkdir()
     (tmp_path / "run" / "trackers" / "tensorboard").write_text("in the way")
-    worker.begin_round()
+    worker.rounds.begin()
     assert worker.store.rounds()[0].state == "rejected"
     assert "The tracker tensorboard fails (FileExistsError" in capsys.readouterr().out
 

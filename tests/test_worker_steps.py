@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from labeling.store import Better, Remarks, StoreError, open_store
-from rlhf import worker as module
+from rlhf import worker_rounds, worker_tasks
 from rlhf.arena import evaluate_versions
 from rlhf.config import WorkerConfig
 from rlhf.models import ModelError
@@ -17,14 +17,15 @@ from rlhf.policy_round import RoundConfig
 from rlhf.ppo import PPOConfig
 from rlhf.told import Outcome, Progress
 from rlhf.viewer import UNPUBLISHED
-from rlhf.worker import Worker
+from rlhf.worker import Worker, _threads
+from rlhf.worker_rounds import ROUND, Rounds, as_learned
 
 BETTER = Outcome(True, "better", {"score_after": 1.0})
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 2), (3, 2), (4, 3), (16, 15)])
 def test_the_worker_leaves_a_core_to_the_page_where_there_are_enough(cores, threads):
-    assert module._threads(cores) == threads
+    assert _threads(cores) == threads
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def start(config, tmp_path):
 def publish(worker):
     """A round that ends with the policy as it is."""
     round_ = worker.store.begin_round({})
-    worker._publish(round_, BETTER)
+    worker.rounds._publish(round_, BETTER)
     return worker.store.published()
 
 
@@ -80,7 +81,7 @@ def rank(worker, count):
 
 def ask(worker, name, argument=None):
     worker.store.add_command(name, argument)
-    worker.obey()
+    worker.commands.obey()
     return worker.store.commands()[0]["outcome"]
 
 
@@ -93,15 +94,15 @@ def ends_with(monkeypatch, *events):
                 raise event
             yield event
 
-    monkeypatch.setattr(module, "run_round", run_round)
+    monkeypatch.setattr(worker_rounds, "run_round", run_round)
 
 
 STEP = Progress("reward_model", "training", 1, {"reward_model/loss": 0.5})
 
 
 def test_a_round_is_set_up_as_asked_and_else_as_ppo_is_by_itself(start):
-    assert start().round_config() == RoundConfig(ppo=PPOConfig(sampling=start().sampling))
-    asked = start(ppo_updates=5, ppo_episodes=32, kl_coef=0.3, kl_limit=7.0).round_config().ppo
+    assert start().rounds.round_config() == RoundConfig(ppo=PPOConfig(sampling=start().models.sampling))
+    asked = start(ppo_updates=5, ppo_episodes=32, kl_coef=0.3, kl_limit=7.0).rounds.round_config().ppo
     assert (asked.updates, asked.episodes, asked.warmup_episodes) == (5, 32, 64)
     assert (asked.kl_coef, asked.kl_limit) == (0.3, 7.0)
 
@@ -160,27 +161,27 @@ def test_a_policy_with_one_answer_to_everything_does_not_spin_or_keep_a_round_fr
     worker = start()
     rank(worker, 4)
     worker.store.retire_tasks(other_than=9)
-    worker.fills = 0  # the last was a while ago
-    monkeypatch.setattr(module, "draw_drafts", lambda _family, prompts, *_: [[] for _ in prompts])
+    worker.tasks.fills = 0  # the last was a while ago
+    monkeypatch.setattr(worker_tasks, "draw_drafts", lambda _family, prompts, *_: [[] for _ in prompts])
     ends_with(monkeypatch, Outcome(False, "no", {}))
     assert worker.decide() == "fill"
     assert worker.step() == "fill"
     assert worker.step() == "round"
     assert worker.step() == "idle"  # not the next fill at once
-    assert worker.rest_until > 0
+    assert worker.tasks.rest_until > 0
 
 
 def test_old_tasks_stay_until_new_ones_are_really_there(start, monkeypatch):
     worker = start(open_tasks=2)
     fill_up(worker)
     with monkeypatch.context() as nothing:
-        nothing.setattr(module, "draw_drafts", lambda _family, prompts, *_: [[] for _ in prompts])
+        nothing.setattr(worker_tasks, "draw_drafts", lambda _family, prompts, *_: [[] for _ in prompts])
         publish(worker)
         for _ in range(3):
             worker.fill()
     assert worker.store.open_tasks(0) == 2
     fill_up(worker)
-    worker.rest_until = 0.0
+    worker.tasks.rest_until = 0.0
     fill_up(worker)
     assert (worker.store.open_tasks(0), worker.store.open_tasks(1)) == (0, 2)
 
@@ -206,7 +207,7 @@ def test_a_round_that_people_ended_three_times_is_begun_again(start, monkeypatch
         worker.store.begin_round({})
     worker.end_in_order()
     begun = []
-    monkeypatch.setattr(Worker, "begin_round", lambda self: begun.append(self.store.begin_round({})))
+    monkeypatch.setattr(Rounds, "begin", lambda self: begun.append(self.store.begin_round({})))
     start().take_up()
     assert begun[0].attempts == 4
     start().take_up()  # the fourth attempt died, and nobody knows why
@@ -217,7 +218,7 @@ def test_a_round_that_people_ended_three_times_is_begun_again(start, monkeypatch
 def test_the_last_attempt_at_a_round_trusts_nothing_that_was_kept(start, monkeypatch):
     worker = start()
     worker.store.begin_round({})
-    kept = worker.run_dir / module.ROUND / "reward"
+    kept = worker.run_dir / ROUND / "reward"
     kept.mkdir(parents=True)
     there = []
 
@@ -225,7 +226,7 @@ def test_the_last_attempt_at_a_round_trusts_nothing_that_was_kept(start, monkeyp
         there.append(kept.exists())
         self.store.begin_round({})
 
-    monkeypatch.setattr(Worker, "begin_round", begin_round)
+    monkeypatch.setattr(Rounds, "begin", begin_round)
     start().take_up()  # the first attempt died
     start().take_up()  # and so did the second, perhaps of what it took up
     assert there == [True, False]
@@ -236,7 +237,7 @@ def test_a_round_of_another_policy_than_the_published_one_says_so(start):
     publish(worker)
     worker.store.publish(0, "back")
     worker.store.begin_round({})
-    worker.begin_round()  # again, with policy 1 in memory
+    worker.rounds.begin()  # again, with policy 1 in memory
     round_ = worker.store.round(2)
     assert (round_.state, round_.reason) == ("stopped", "policy 1 was published instead of 0")
 
@@ -245,11 +246,11 @@ def test_a_round_of_another_policy_than_the_published_one_says_so(start):
 def test_scores_are_there_after_a_round_that_ended_without_a_policy(start, monkeypatch, ending):
     worker = start()
     publish(worker)
-    worker.viewer.scores_ready = True
-    head = worker.reward_model.head.linear.weight.clone()
+    worker.models.viewer.scores_ready = True
+    head = worker.models.reward_model.head.linear.weight.clone()
 
     def run_round(*_):
-        worker.reward_model.reset(99)
+        worker.models.reward_model.reset(99)
         if ending == "stop":
             worker.store.add_command("stop")
         yield STEP
@@ -257,11 +258,11 @@ def test_scores_are_there_after_a_round_that_ended_without_a_policy(start, monke
             raise ending
         yield ending
 
-    monkeypatch.setattr(module, "run_round", run_round)
-    worker.begin_round()
+    monkeypatch.setattr(worker_rounds, "run_round", run_round)
+    worker.rounds.begin()
     assert worker.store.round(2).state in ("rejected", "failed", "stopped")
-    assert worker.viewer.scores_ready
-    assert worker.reward_model.head.linear.weight.equal(head)
+    assert worker.models.viewer.scores_ready
+    assert worker.models.reward_model.head.linear.weight.equal(head)
 
 
 def test_a_policy_whose_reward_model_is_of_another_version_goes_on_without_scores(start, capsys):
@@ -270,8 +271,8 @@ def test_a_policy_whose_reward_model_is_of_another_version_goes_on_without_score
     file = worker.run_dir / policy.path / "reward" / "reward_head.safetensors"
     save_file({k: v for k, v in load_file(file).items() if k != "log_ratio"}, file)
     again = start()
-    assert again.version == policy.version
-    assert not again.viewer.scores_ready
+    assert again.models.version == policy.version
+    assert not again.models.viewer.scores_ready
     assert "the next round makes a new one" in capsys.readouterr().out
     fill_up(again)
     assert again.store.open_tasks(policy.version) > 0
@@ -284,13 +285,13 @@ def test_damaged_scores_cost_scores_only_and_an_older_reward_model_stands_in(sta
     newest = worker.run_dir / worker.store.published().path / "reward" / "reward_head.safetensors"
     newest.write_bytes(newest.read_bytes()[:100])
     again = start()
-    assert again.version == 2
-    assert again.viewer.scores_ready
+    assert again.models.version == 2
+    assert again.models.viewer.scores_ready
     newest.unlink()
     shutil.rmtree(again.run_dir / "policies" / "1" / "reward")
     again = start()
-    assert again.version == 2
-    assert not again.viewer.scores_ready
+    assert again.models.version == 2
+    assert not again.models.viewer.scores_ready
     fill_up(again)
     assert again.store.open_tasks(2) > 0
 
@@ -300,9 +301,9 @@ def test_going_back_changes_the_policy_and_not_who_scores(start):
     publish(worker)
     worker = start()
     ask(worker, "publish", {"policy_version": 0})
-    assert worker.version == 0
-    assert worker.viewer.scores_ready
-    assert start().viewer.scores_ready
+    assert worker.models.version == 0
+    assert worker.models.viewer.scores_ready
+    assert start().models.viewer.scores_ready
 
 
 def test_a_rejected_policy_is_shown_before_it_is_gone(start, monkeypatch):
@@ -310,13 +311,13 @@ def test_a_rejected_policy_is_shown_before_it_is_gone(start, monkeypatch):
     worse = Outcome(False, "it is worse", {"score_before": 1.0, "score_after": 0.5})
     ends_with(monkeypatch, worse)
     worker.store.add_command("train")
-    worker.begin_round()
+    worker.rounds.begin()
     assert worker.store.round(1).state == "rejected"
     worker.answer_samples()
     samples = worker.store.samples("round-1")
     assert {s["policy_version"] for s in samples} == {0, UNPUBLISHED}
     assert {s["state"] for s in samples} == {"done"}
-    assert worker.version == 0
+    assert worker.models.version == 0
 
 
 def test_a_round_is_published_with_its_samples_or_not_at_all(start, monkeypatch):
@@ -341,13 +342,13 @@ def test_a_policy_is_published_with_its_first_tasks(start, monkeypatch):
     worker = start(open_tasks=4)
     fill_up(worker)
     looking, other = (worker.store.add_person(name, name, "human").id for name in ("looking", "other"))
-    seen, roles, draw = worker.store.claim_task(looking), [], module.draw_drafts
+    seen, roles, draw = worker.store.claim_task(looking), [], worker_tasks.draw_drafts
 
     def draw_drafts(*arguments):
         roles.append(arguments[-1])
         return draw(*arguments)
 
-    monkeypatch.setattr(module, "draw_drafts", draw_drafts)
+    monkeypatch.setattr(worker_tasks, "draw_drafts", draw_drafts)
     publish(worker)
     assert (worker.store.open_tasks(0), worker.store.open_tasks(1)) == (1, 2)
     assert worker.store.claim_task(looking).id == seen.id  # on somebody's screen it stays
@@ -365,7 +366,7 @@ def test_a_policy_whose_first_tasks_cannot_be_drawn_is_published_all_the_same(st
         raise torch.OutOfMemoryError("out of memory")
 
     with monkeypatch.context() as full:
-        full.setattr(module, "draw_drafts", draw_drafts)
+        full.setattr(worker_tasks, "draw_drafts", draw_drafts)
         assert publish(worker).version == 1
     assert worker.store.round(1).state == "published"
     assert worker.store.open_tasks(1) == 0
@@ -375,8 +376,10 @@ def test_a_policy_whose_first_tasks_cannot_be_drawn_is_published_all_the_same(st
 
 def test_as_many_first_tasks_as_a_fill_makes_at_most(start, monkeypatch):
     worker, counts = start(open_tasks=500), []
-    monkeypatch.setattr(module, "draw_drafts", lambda _family, prompts, *_: counts.append(len(prompts)) or [])
-    monkeypatch.setattr(worker, "_add_tasks", lambda *_: 0)
+    monkeypatch.setattr(
+        worker_tasks, "draw_drafts", lambda _family, prompts, *_: counts.append(len(prompts)) or []
+    )
+    monkeypatch.setattr(worker.tasks, "add", lambda *_: 0)
     publish(worker)
     assert counts == [16]
 
@@ -384,7 +387,7 @@ def test_as_many_first_tasks_as_a_fill_makes_at_most(start, monkeypatch):
 def test_every_setting_of_a_round_is_on_record(start, monkeypatch):
     worker = start()
     ends_with(monkeypatch, Outcome(False, "no", {}))
-    worker.begin_round()
+    worker.rounds.begin()
     config = worker.store.round(1).config
     assert set(config) == {"worker"} | {f.name for f in fields(RoundConfig)}
     assert config["ppo"]["sampling"]["max_new_tokens"] == 6
@@ -399,7 +402,7 @@ def test_a_policy_that_cannot_be_loaded_is_not_published(start):
     assert ask(worker, "publish", {"policy_version": 0}) == "policy 0 is published again"
     shutil.rmtree(worker.run_dir / "policies" / "1" / "policy")
     assert ask(worker, "publish", {"policy_version": 1}) == "policy 1 could not be loaded, so policy 0 stays"
-    assert (worker.store.published().version, worker.version) == (0, 0)
+    assert (worker.store.published().version, worker.models.version) == (0, 0)
     fill_up(worker)
     assert worker.store.claimable_tasks(0) == 4
     start()  # and a restart works
@@ -449,7 +452,7 @@ def test_a_run_directory_may_be_moved_and_served_from_anywhere(start, tmp_path, 
     monkeypatch.chdir(tmp_path / "elsewhere")
     (tmp_path / "run").rename("moved")
     worker = start(tmp_path / "elsewhere" / "moved")
-    assert worker.version == 1
+    assert worker.models.version == 1
     fill_up(worker)
     worker.store.add_samples("b", "a prompt", [1, 0])
     publish(worker)
@@ -490,7 +493,7 @@ def test_prompt_and_response_fit_what_the_model_reads(start, tmp_path, config):
     with pytest.raises(ValueError, match="All prompts are over 1 tokens; lower --max-new-tokens"):
         start(max_new_tokens=510)
     worker = start(max_prompt_tokens=5000)
-    assert worker.viewer.max_prompt_tokens == 512 - 6 - 1
+    assert worker.models.viewer.max_prompt_tokens == 512 - 6 - 1
     lines = [f"question {i}" + " x" * 300 * (i == 7) for i in range(24)]
     Path(config.prompts).write_text("\n".join(lines))
     for place in (tmp_path / "other", tmp_path / "run"):  # this one has all 24 already
@@ -509,7 +512,7 @@ def test_rankings_are_learned_with_all_that_was_said(start):
         while (task := worker.store.claim_task(person)) is None:
             worker.fill()
         worker.store.add_ranking(person, task.id, nonce, ranks[: len(task.responses)], 1.0, remarks)
-    learned = module.as_learned(worker.store.rankings())
+    learned = as_learned(worker.store.rankings())
     assert [(r.partial, r.acceptable) for r in learned] == [(True, True), (True, False), (False, None)]
 
 
@@ -521,7 +524,7 @@ def test_a_better_response_is_learned_above_all_that_were_shown(start):
             worker.fill()
         remarks = Remarks(acceptable=acceptable, better=Better(f"Written {nonce}."))
         worker.store.add_ranking(anna, task.id, nonce, ranks[: len(task.responses)], 1.0, remarks)
-    first, second = module.as_learned(worker.store.rankings())
+    first, second = as_learned(worker.store.rankings())
     assert (first.chosen(), second.chosen()) == (["Written 1."], ["Written 2."])
     assert first.ranks[:3] == (1, 3, 2)
     assert set(second.ranks[1:]) == {2}

@@ -4,7 +4,7 @@ import pytest
 
 from data.constitution import CONSTITUTION
 from labeling.store import StoreError, open_store
-from rlhf.worker import as_learned
+from rlhf.worker_rounds import as_learned
 from tests.store.make import add_task, rank
 
 JUDGED = {"calls": 2, "prompt_tokens": 900, "response_tokens": 40, "consistent": 0.5, "seconds": 1.5}
