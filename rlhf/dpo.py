@@ -4,8 +4,8 @@ Every pair of a ranking with different ranks is a preference (`preferences_of`):
 
 - Ties are left out: TRL's losses have no place for them. So are, of a partial ranking, the responses that
   were not compared with each other, which share a rank.
-- What the annotator wrote themselves is the first of its ranking (`worker.as_learned`), so it beats all
-  others.
+- What the annotator wrote themselves is the first of its ranking (`worker_rounds.as_learned`), so it beats
+  all others.
 - A response that was cut or is empty is never the chosen one, and as the rejected one it is not closed by
   EOS: else the policy would learn that stopping there was wrong.
 - How much better one of two is (strength) is an offset in the loss, -log sigmoid(beta x difference - offset)
@@ -66,8 +66,10 @@ def preferences_of(
 
 
 def as_often_as_weighed(preferences: Sequence[Preference], seed: int) -> list[Preference]:
-    """Each as often as its weight says: 2.3 is twice, and once more in three of ten."""
+    """Each as often as its weight says: 2.3 is twice, and once more in three of ten. Once where that leaves
+    none at all."""
     chance = random.Random(seed)
-    return [
+    drawn = [
         p for p in preferences for _ in range(int(p.weight) + (chance.random() < p.weight - int(p.weight)))
     ]
+    return drawn or list(preferences)

@@ -88,7 +88,8 @@ def run_round(
 
     # Another seed than the one that chooses the best checkpoint: its luck must not count as progress.
     before = judge_policy(family, reward_model, judges, config.ppo, seed + 1, role="published")
-    unseen = [r for r in rankings if r.prompt not in set(prompts[:judging])]
+    seen = set(prompts[:judging])
+    unseen = [r for r in rankings if r.prompt not in seen]
     candidates = []
     for method in config.methods:
         spent = Spent(family.device)

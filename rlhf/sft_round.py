@@ -76,7 +76,7 @@ def run_sft_round(
     }
     from rlhf.sft_training import train_sft  # TRL takes seconds to import, which others need not wait for
 
-    spent, best_step, steps = Spent(family.device), 0, 0
+    spent, best_step, steps, ended = Spent(family.device), 0, 0, None
     try:
         for done in train_sft(family, parts.train, parts.stop, config.sft, seed):
             metrics, steps = {"sft/loss": done.loss}, done.step
@@ -85,9 +85,11 @@ def run_sft_round(
                 best_step = done.step if done.best else best_step
             detail = f"learning from {len(parts.train)} demonstrations, step {done.step} of {done.of} at most"
             yield Progress("sft", detail, done.step, metrics)
-        summary |= {"steps": float(steps), "best_step": float(best_step)} | spent.figures("sft/")
+    except FloatingPointError as error:  # the policy holds the best weights so far
+        ended = f"ended early: {error}"
     finally:
-        spent.close()
+        took = spent.figures("sft/")
+    summary |= {"steps": float(steps), "best_step": float(best_step)} | took
     summary["loss_after"] = mean_loss(family, "policy", parts.judge)
     yield Progress("sft", "comparing it with a model that is only prompted", steps, {})
     try:
@@ -97,7 +99,7 @@ def run_sft_round(
     summary |= compared
     for name in [name for name in summary if name.startswith("loss_")]:
         summary[name.replace("loss_", "perplexity_")] = math.exp(min(summary[name], 700.0))
-    yield judge_sft(summary, [remark, left_out(parts)])
+    yield judge_sft(summary, [remark, left_out(parts)], ended)
 
 
 def why_not(parts: Demonstrations, demonstrations: Sequence[Demonstration]) -> str | None:
@@ -118,16 +120,19 @@ def left_out(parts: Demonstrations) -> str | None:
     return f"{parts.left_out} demonstrations left out, {why}" if parts.left_out else None
 
 
-def judge_sft(summary: dict[str, float], remarks: Sequence[str | None]) -> Outcome:
-    """Publish only what says held-out demonstrations better than the policy before."""
+def judge_sft(summary: dict[str, float], remarks: Sequence[str | None], ended: str | None = None) -> Outcome:
+    """Publish only what says held-out demonstrations better than the policy before.
+
+    ended: why the training ended early, which is said in any case.
+    """
     before, after = summary["loss_before"], summary["loss_after"]
     count = f"{summary['heldout_demonstrations']:.0f} held-out demonstrations"
     change = f"loss {before:.3f} to {after:.3f} on {count}"
     if not all(map(math.isfinite, summary.values())):
         return Outcome(False, "a figure of the new policy is not a finite number", summary)
     if after >= before:
-        return Outcome(False, f"the new policy is not better on held-out demonstrations ({change})", summary)
-    return Outcome(True, "; ".join([change, *filter(None, remarks)]), summary)
+        change, remarks = f"the new policy is not better on held-out demonstrations ({change})", []
+    return Outcome(after < before, "; ".join([change, *filter(None, [ended, *remarks])]), summary)
 
 
 @torch.no_grad()
@@ -163,7 +168,10 @@ def losses_of_base(
 
     examples = pick_examples(parts.train, seed)
     prompted = [(with_examples(p, examples, _room(family, r)), r) for p, r in parts.judge]
-    return {"loss_base": loss(parts.judge), "loss_prompted_base": loss(prompted)}, None
+    found = {"loss_base": loss(parts.judge), "loss_prompted_base": loss(prompted)}
+    if not all(map(math.isfinite, found.values())):
+        return {}, "the base model's loss is not a finite number"
+    return found, None
 
 
 def _room(family: Family, response: Sequence[int]) -> int | None:

@@ -41,14 +41,14 @@ class Commands:
         self.paused = bool(store.get_setting("paused"))
         self.train_now: int | None = None  # id of the command that asked for it
         self.sft_now: dict | None = None  # the command that asked for it
-        self.stop_asked: int | None = None
+        self.stops: list[int] = []  # ids of commands that asked for the round's end
         self.in_round = False
         self.alone = False  # nobody ranks meanwhile: no task is made
 
     def obey(self) -> None:
         """Take up what people asked for since the last look."""
         for command in self.store.waiting_commands():
-            if command["id"] in (self.train_now, self.stop_asked, self.sft_now and self.sft_now["id"]):
+            if command["id"] in (self.train_now, self.sft_now and self.sft_now["id"], *self.stops):
                 continue
             match command["name"]:
                 case "pause" | "resume":
@@ -71,7 +71,7 @@ class Commands:
                 case "sft":
                     self._ask_for_sft(command)
                 case "stop" if self.in_round:
-                    self.stop_asked = command["id"]
+                    self.stops.append(command["id"])
                 case "stop":
                     self.store.finish_command(command["id"], "no round is running")
                 case "publish" if self.in_round:
@@ -84,6 +84,12 @@ class Commands:
         if self.train_now is not None:
             self.store.finish_command(self.train_now, outcome)
             self.train_now = None
+
+    def finish_stops(self, outcome: str) -> None:
+        """Answer who asked for the round's end, if anybody did."""
+        for command in self.stops:
+            self.store.finish_command(command, outcome)
+        self.stops = []
 
     def _ask_for_sft(self, command: dict) -> None:
         """Begin it with the next step, unless what was asked for cannot be."""

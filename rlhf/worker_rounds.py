@@ -5,6 +5,7 @@ any two of its steps the worker does everything else that is due.
 """
 
 import contextlib
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -88,11 +89,13 @@ class Rounds:
 
     def begin(self) -> None:
         """Run one round on rankings to its end, whatever that is; never raises for a failed one."""
-        config = self.round_config()
-        round_ = self.store.begin_round(_as_dict(config, self.config), config.method)
+        config, killed = self.round_config(), self.store.running_round()
+        if killed is not None:  # it is begun again as what it was
+            config = replace(config, method=killed.method)
+        with self.store.write():  # who asked for it is answered with it, or asks again
+            round_ = self.store.begin_round(_as_dict(config, self.config), config.method)
+            self.commands.finish_train_now(f"round {round_.id} started")
         self.heart.beat("reward_model", f"round {round_.id}: reading {round_.rankings} rankings", error=None)
-        self.commands.finish_train_now(f"round {round_.id} started")
-        config = replace(config, method=round_.method)  # of one that was killed: what it began as
         self._to_its_end(round_, lambda: self._run_round(round_, config))
 
     def begin_sft(self, asked: dict | None = None) -> None:
@@ -101,15 +104,16 @@ class Rounds:
         asked = asked if asked is not None else command["argument"] or {}
         config = sft_round_config(asked)
         settings = {"worker": asdict(self.config), "asked": asked, **asdict(config)}
-        round_ = self.store.begin_round(settings, "sft")
+        with self.store.write():  # a kill in between would let it learn twice
+            round_ = self.store.begin_round(settings, "sft")
+            if command:
+                self.store.finish_command(command["id"], f"round {round_.id} started")
         self.heart.beat("sft", f"round {round_.id}: reading demonstrations", error=None)
-        if command:
-            self.store.finish_command(command["id"], f"round {round_.id} started")
         self._to_its_end(round_, lambda: self._run_sft(round_, asked, config))
 
     def _to_its_end(self, round_, run: Callable[[], None]) -> None:
         """Whatever ends a round, its row says so."""
-        self.commands.in_round, self.commands.stop_asked, self.heart.starting = True, None, False
+        self.commands.in_round, self.heart.starting = True, False
         self.trackers.begin_round()
         try:
             run()
@@ -131,9 +135,7 @@ class Rounds:
         if not self.models.viewer.scores_ready:  # a round that ended early leaves a half-trained reward model
             self.models.load_scores()
         give_back()
-        if self.commands.stop_asked is not None:
-            self.store.finish_command(self.commands.stop_asked, f"round {round_.id} ended")
-            self.commands.stop_asked = None
+        self.commands.finish_stops(f"round {round_.id} ended")
 
     def round_config(self) -> RoundConfig:
         config = self.config
@@ -156,7 +158,8 @@ class Rounds:
         if models.version != round_.parent_version:  # begun again after somebody went back to another policy
             raise StopRound(f"policy {models.version} was published instead of {round_.parent_version}")
         models.viewer.scores_ready = models.viewer.unpublished_ready = False  # both are being trained anew
-        identity = (round_.id, round_.parent_version, config, seed, rankings, prompts)
+        read = (rankings, prompts, self.config.system_prompt)
+        identity = (round_.id, round_.parent_version, config, seed, *read)
         kept = KeptRound(self.run_dir / ROUND, *identity)
         events = run_round(models.family, models.reward_model, rankings, prompts, config, seed, kept)
         outcome = self._follow(round_, events, {"imported_rankings": float(len(imported))})
@@ -203,7 +206,7 @@ class Rounds:
         return event
 
     def _write_down(self, round_, event: Progress) -> None:
-        finite = {k: v for k, v in event.metrics.items() if v == v and abs(v) != float("inf")}
+        finite = {k: v for k, v in event.metrics.items() if math.isfinite(v)}
         self.store.add_metrics(round_.id, round_.attempts, event.step, finite)
         self.trackers.log(finite | {"round/id": round_.id})
         self.heart.beat(event.state, f"round {round_.id}: {event.detail}")
@@ -212,12 +215,12 @@ class Rounds:
         """Everything else that is due, between two steps of a round. Raises StopRound."""
         self.housekeeping()
         commands, wanted = self.commands, self.config.open_tasks
-        while commands.paused and commands.stop_asked is None and not commands.alone:
+        while commands.paused and not commands.stops and not commands.alone:
             self.heart.beat("paused", f"in a round, after: {event.detail}", every=2.0)
             self.tasks.fill_below(wanted)
             time.sleep(0.1)
             self.housekeeping()
-        if commands.stop_asked is not None:
+        if commands.stops:
             raise StopRound("stopped by a person")
         if not commands.alone:
             self.tasks.fill_below(least_tasks(wanted))
@@ -258,7 +261,7 @@ class Rounds:
 
     def _end(self, round_, state: str, reason: str, summary: dict, policy: NewPolicy | None = None) -> None:
         print(f"round {round_.id} {state}: {reason}", flush=True)
-        summary = {k: v for k, v in summary.items() if v == v}  # NaN is not JSON
+        summary = {k: v for k, v in summary.items() if math.isfinite(v)}  # others are not JSON
         self.store.end_round(round_.id, state, reason, summary, policy)
 
     def fail(self, round_, reason: str) -> None:

@@ -87,6 +87,17 @@ def test_a_weight_is_how_often_it_is_there():
     )
 
 
+def test_preferences_that_count_little_are_not_all_left_out(family, reward_model):
+    pair = RankedResponses("p", ("a", "b"), (1, 2), weight=0.1)
+    ties = [RankedResponses(f"q {n}", ("a", "b"), (1, 1)) for n in range(40)]
+    [few] = preferences_of(reward_model, [pair, *ties], 0.5)
+    assert few.weight < 0.2
+    prompts, known = [few.prompt] * 2, known_of(family, [few])
+    for seed in range(3):
+        training = train_dpo(family, reward_model, [few], known, prompts, DPO, PPO, seed)
+        assert len(list(training)) == 1
+
+
 def test_the_trainer_reads_these_tokens_and_its_loss_is_dpos(family, reward_model):
     """By hand: the policy has moved, one preference is clear, the batch is all of them."""
     rankings = [

@@ -19,7 +19,7 @@ from rlhf.generate import SamplingConfig, encode_prompt, sample_from
 from rlhf.models import load_family
 from rlhf.prompting import pick_examples, with_examples
 from rlhf.sft import SFTConfig, encode_demonstration, mean_loss, split_demonstrations
-from rlhf.sft_round import SFTRoundConfig, judge_sft, run_sft_round, sft_round_config
+from rlhf.sft_round import SFTRoundConfig, judge_sft, losses_of_base, run_sft_round, sft_round_config
 from rlhf.sft_training import reads_packed, train_sft
 from rlhf.told import Outcome
 from rlhf.trainer_steps import common_arguments, lent, steps
@@ -229,6 +229,15 @@ def test_only_what_is_better_is_published():
     assert "not a finite number" in judge_sft(summary | {"loss_after": math.nan}, []).reason
 
 
+def test_a_loss_that_is_no_number_ends_the_round_with_the_best_weights_and_a_reason(family):
+    config = SFTRoundConfig(replace(QUICK, learning_rate=1e30, epochs=9))
+    *_, outcome = run_sft_round(family, SHOUTS, "", config, 0)
+    assert not outcome.published
+    assert "is not better on held-out demonstrations" in outcome.reason
+    assert "ended early: the loss became nan" in outcome.reason
+    assert outcome.summary["loss_after"] == pytest.approx(outcome.summary["loss_before"])
+
+
 @pytest.fixture(scope="module")
 def starter_round():
     """One round on demonstrations of one manner, as the starter's own generator writes them."""
@@ -259,7 +268,6 @@ def test_sft_says_held_out_demonstrations_better_than_policy_and_prompt(starter_
 
 def test_the_model_before_sft_is_compared_with_where_it_has_the_same_tokens(starter_round, tiny_model):
     from rlhf.models import resolve
-    from rlhf.sft_round import losses_of_base
 
     family, *_, demonstrations, config = starter_round
     base = resolve("starter", "base")  # it has no chat template
@@ -283,4 +291,16 @@ def test_the_model_before_sft_is_compared_with_where_it_has_the_same_tokens(star
     assert losses_of_base(family, tiny_model, demonstrations[:40], 0.2, 0) == (
         {},
         "the base model has other tokens, so their losses cannot be compared",
+    )
+
+
+def test_a_base_model_of_no_numbers_costs_the_comparison_alone(tiny_model, tmp_path):
+    family = load_family(tiny_model, device="cpu")
+    broken = AutoModelForCausalLM.from_pretrained(tiny_model)
+    broken.get_input_embeddings().weight.data.fill_(math.nan)
+    broken.save_pretrained(tmp_path)
+    family.tokenizer.save_pretrained(tmp_path)
+    assert losses_of_base(family, str(tmp_path), SHOUTS, 0.2, 0) == (
+        {},
+        "the base model's loss is not a finite number",
     )

@@ -4,9 +4,10 @@ import shutil
 
 import pytest
 
+from rlhf import worker_rounds
 from rlhf.worker import _threads
 from rlhf.worker_rounds import ROUND, Rounds
-from tests.worker.steps import ask, fill_up, publish, rank
+from tests.worker.steps import STEP, ask, fill_up, publish, rank
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 2), (3, 2), (4, 3), (16, 15)])
@@ -100,3 +101,18 @@ def test_train_now_while_paused_starts_nothing(start):
     assert ask(worker, "train") is None  # it will
     assert ask(worker, "pause") == "paused"
     assert worker.store.commands()[1]["outcome"] == "paused; resume first"
+
+
+def test_who_asks_twice_to_stop_a_round_is_answered_twice_and_stops_one(start, monkeypatch):
+    worker = start()
+
+    def run_round(*_):
+        for _ in range(2):
+            worker.store.add_command("stop")
+            worker.commands.obey()
+        yield STEP
+
+    monkeypatch.setattr(worker_rounds, "run_round", run_round)
+    worker.rounds.begin()
+    assert worker.store.round(1).state == "stopped"
+    assert [c["outcome"] for c in worker.store.commands()] == ["round 1 ended"] * 2

@@ -123,3 +123,46 @@ def test_a_better_response_is_learned_above_all_that_were_shown(start):
     assert first.ranks[:3] == (1, 3, 2)
     assert set(second.ranks[1:]) == {2}
     assert (second.partial, second.acceptable, second.finished[0]) == (True, True, True)
+
+
+def test_a_round_that_is_begun_again_keeps_its_method_on_record_too(start, monkeypatch):
+    start(method="dpo").store.begin_round({}, "ppo")
+    methods = []
+    monkeypatch.setattr(
+        worker_rounds, "run_round", lambda *a: methods.append(a[4].method) or iter([Outcome(False, "no", {})])
+    )
+    worker = start(method="dpo")
+    worker.take_up()
+    round_ = worker.store.round(1)
+    assert (methods, round_.method, round_.config["method"]) == (["ppo"], "ppo", "ppo")
+
+
+def test_a_round_of_demonstrations_and_the_answer_to_who_asked_are_written_together(start, monkeypatch):
+    """Else a worker that is killed between the two would learn from them twice."""
+    worker = start()
+    worker.store.add_command("sft", {})
+    worker.commands.obey()
+
+    def finish_command(*_):
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(worker.store, "finish_command", finish_command)
+        with pytest.raises(StoreError):
+            worker.rounds.begin_sft()
+    assert worker.store.rounds() == []
+    assert len(worker.store.waiting_commands()) == 1
+
+
+def test_what_was_kept_of_a_round_is_of_the_system_prompt_it_was_trained_with(start, monkeypatch):
+    kept = []
+    monkeypatch.setattr(
+        worker_rounds, "run_round", lambda *a: kept.append(a[-1].identity) or iter([Outcome(False, "no", {})])
+    )
+    for prompt in ("", "", "Be brief."):
+        worker = start(system_prompt=prompt)
+        if worker.store.running_round() is None:
+            worker.store.begin_round({})
+        worker.rounds.begin()
+        worker.store.db.execute("update rounds set state = 'running'")
+    assert kept[0] == kept[1] != kept[2]
