@@ -6,8 +6,8 @@ Every pair of a ranking with different ranks is a preference (`preferences_of`):
   were not compared with each other, which share a rank.
 - What the annotator wrote themselves is the first of its ranking (`worker_rounds.as_learned`), so it beats
   all others.
-- A response that was cut or is empty is never the chosen one, and as the rejected one it is not closed by
-  EOS: else the policy would learn that stopping there was wrong.
+- A response that was cut, is empty or is longer than the model reads is never the chosen one, and as the
+  rejected one it is not closed by EOS: else the policy would learn that stopping there was wrong.
 - How much better one of two is (strength) is an offset in the loss, -log sigmoid(beta x difference - offset)
   (Amini 2024, "DPO with an offset"). TRL has no such loss, but takes the reference's log-probabilities from
   the data, and a chosen one that the reference finds likelier by offset / beta is the same.
@@ -56,7 +56,7 @@ def preferences_of(
         clear = offset * ranking.strength / 3
         best = min(ranking.ranks)
         for i, chosen in enumerate(responses):
-            if not ranking.finished[i] or not ranking.responses[i].strip():
+            if not ranking.responses[i].strip() or not reward_model.is_closed(chosen):
                 continue
             for j, rejected in enumerate(responses):
                 if ranking.ranks[i] < ranking.ranks[j]:

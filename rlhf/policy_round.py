@@ -79,7 +79,8 @@ def by_ppo(
 ) -> Generator[Progress, None, Trained]:
     """Train by PPO on the prompts; what was ranked first is imitated. Kept between updates."""
     own = [r for r in rankings if not r.imported]  # others were not written by a policy of this run
-    chosen = [reward_model.encode(r.prompt, text) for r in own for text in r.chosen()]
+    pairs = [reward_model.encode(r.prompt, text) for r in own for text in r.chosen()]
+    chosen = [pair for pair in pairs if reward_model.is_closed(pair[1])]  # others have no end to learn
 
     def begin() -> PPOTraining:
         start(family, config)

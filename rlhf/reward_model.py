@@ -91,6 +91,10 @@ class RewardModel:
         room = max(1, self.family.context - len(before)) if self.family.context else len(closed)
         return before, closed[:room]
 
+    def is_closed(self, response: list[int]) -> bool:
+        """Whether an encoded response ends with EOS: it was not cut, and there was room for all of it."""
+        return response[-1] == self.family.closing_eos
+
     def encode_ranking(self, ranking: RankedResponses) -> tuple[list[int], list[list[int]]]:
         """Token ids of the prompt and of each of the K responses."""
         ended = zip(ranking.responses, ranking.finished, strict=True)

@@ -66,6 +66,8 @@ def test_all_pairs_with_different_ranks_are_preferences(family, reward_model):
 def test_what_was_cut_is_never_chosen_and_not_closed(family, reward_model):
     ranking = RankedResponses("p", ("cut", "b", "also cut"), (1, 2, 3), (False, True, False))
     assert texts(family, preferences_of(reward_model, [ranking], 0.5)) == [("b<|end|>", "also cut")]
+    long = RankedResponses("p", ("x" * 600, "b"), (1, 2))  # the model reads 512 tokens
+    assert preferences_of(reward_model, [long], 0.5) == []
     empty = RankedResponses("p", ("", "b"), (1, 2))
     assert preferences_of(reward_model, [empty], 0.5) == []
 

@@ -145,6 +145,12 @@ def test_ppo_learns_from_what_was_chosen_but_for_prompts_that_judge(family, seen
     assert len(chosen) == 15
 
 
+def test_what_is_longer_than_the_model_reads_is_not_imitated(family, seen):
+    ranked = [RankedResponses(f"question {i}", ("x" * 600, "bb"), (1, 2)) for i in range(20)]
+    run(family, ranked=[*ranked, RankedResponses("question", ("a", "bb"), (1, 2))])
+    assert [len(response) for _, response in seen["chosen"]] == [2]
+
+
 def test_heldout_rankings_judge_first_and_teach_then(family, seen, monkeypatch):
     told = []
 

@@ -106,27 +106,29 @@ class Rounds(Rankings):
     def begin_round(self, config: dict[str, Any], method: str = "ppo") -> Round:
         """Start a round over what there is to learn from (sft: no rankings), or one that was killed again.
 
-        A repeated round keeps its id, method, rankings and parent; its settings are the new attempt's.
+        A repeated round keeps its id, method, rankings, but for those taken back since, and parent; its
+        settings are the new attempt's.
         """
         if method not in METHODS:
             raise StoreError(f"A round's method is {', '.join(METHODS)}, not {method!r}.")
         with self.write() as db:
             running = self.running_round()
             if running is not None:
-                sql = "update rounds set attempts = attempts + 1, config = ? where id = ?"
-                db.execute(sql, [to_json(config), running.id])
+                db.execute(
+                    "update rounds set attempts = attempts + 1, config = ?, rankings = ? where id = ?",
+                    [to_json(config), self._learned(running.method, running.trained_through), running.id],
+                )
                 return self.round(running.id)
             parent = self.published()
             if parent is None:
                 raise StoreError("There is no policy to train yet.")
             through = self.trained_through() if method == "sft" else self.last_ranking_id()
-            used = f"select count(*) from rankings where {LEARNED} and rankings.id <= ?"
             round_id = self.insert(
                 "rounds",
                 state="running",
                 trained_from=self.trained_through(),
                 trained_through=through,
-                rankings=0 if method == "sft" else self.value(used, [through]),
+                rankings=self._learned(method, through),
                 parent_version=parent.version,
                 config=to_json(config),
                 method=method,
@@ -244,6 +246,11 @@ class Rounds(Rankings):
             """,
             [since_id, limit],
         )
+
+    def _learned(self, method: str, through: int) -> int:
+        """How many rankings such a round learns from."""
+        used = f"select count(*) from rankings where {LEARNED} and rankings.id <= ?"
+        return 0 if method == "sft" else self.value(used, [through])
 
     def _policies(self, where: str, values: list[Any] | None = None) -> list[Policy]:
         names = "version, parent_version, round_id, path, model, summary, created_at"

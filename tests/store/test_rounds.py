@@ -60,6 +60,11 @@ def test_a_round_that_was_killed_begins_again_with_the_same_rankings(store, anna
     again = store.begin_round({"updates": 2})
     assert (again.id, again.trained_through, again.rankings) == (first.id, first.trained_through, 1)
     assert (again.attempts, again.config) == (2, {"updates": 2})
+    store.undo(anna)  # not of this round
+    store.undo(anna)
+    taken_back = store.begin_round({})
+    assert (taken_back.trained_through, taken_back.rankings) == (first.trained_through, 0)
+    assert store.rankings(through=first.trained_through) == []
     store.end_round(first.id, "stopped", "by a person")
     assert store.running_round() is None
     assert store.begin_round({}).trained_from == first.trained_through
