@@ -77,10 +77,10 @@ def rank(page, numbers: range) -> None:
 
     for number in numbers:
         if number:  # the next task is there: its responses are not ranked yet
-            expect(page.locator("body")).to_contain_text(f"{number} today", timeout=30_000)
-            expect(page.locator(".pr-card").first).to_be_visible(timeout=30_000)
+            expect(page.locator("body")).to_contain_text(f"{number} today", timeout=90_000)
+            expect(page.locator(".pr-card").first).to_be_visible(timeout=90_000)
         rank_by_drag(page) if number % 8 == 3 else rank_by_keyboard(page)
-    expect(page.locator("body")).to_contain_text(f"{numbers.stop} today", timeout=30_000)
+    expect(page.locator("body")).to_contain_text(f"{numbers.stop} today", timeout=90_000)
 
 
 def ended_round(app: str, number: int) -> dict:
@@ -98,7 +98,7 @@ def test_a_person_ranks_and_the_page_shows_the_policy_they_made(app, chromium):
 
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
     page.goto(app + "/")  # as a stranger types it
-    page.get_by_role("button", name="Start ranking").click(timeout=60_000)  # the guidelines are read
+    page.get_by_role("button", name="Start ranking").click(timeout=180_000)  # the guidelines are read
     expect(page.locator(".pr-card").first).to_be_visible()
     expect(page.locator("body")).to_contain_text("policy 0")
     for number in range(1, 5):
@@ -110,10 +110,10 @@ def test_a_person_ranks_and_the_page_shows_the_policy_they_made(app, chromium):
         # 8 prompts judge the reward model of 40 rankings: one in ten is turned down, and people rank on
         assert found["state"] == "rejected", found
     trained = f"policy 1, trained on {RANKINGS * number} rankings"
-    expect(page.locator("body")).to_contain_text(trained, timeout=30_000)
+    expect(page.locator("body")).to_contain_text(trained, timeout=90_000)
 
     page.goto(app + "/lab")
-    expect(page.locator("body")).to_contain_text("Policy 1", timeout=30_000)
+    expect(page.locator("body")).to_contain_text("Policy 1", timeout=90_000)
     page.get_by_role("tab", name="Rounds").click()
-    expect(page.locator("body")).to_contain_text("published", timeout=30_000)
+    expect(page.locator("body")).to_contain_text("published", timeout=90_000)
     page.close()
