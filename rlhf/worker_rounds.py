@@ -19,7 +19,7 @@ from data.preferences import RankedResponses
 from labeling.store import NewPolicy, RankedTask, Store, StoreError
 from rlhf import checkpoint
 from rlhf.config import WorkerConfig
-from rlhf.imported import learnable
+from rlhf.imported import learnable, short_enough
 from rlhf.kept_round import KeptRound, forget
 from rlhf.memory import give_back
 from rlhf.policy_round import RoundConfig
@@ -42,18 +42,21 @@ class StopRound(Exception):
     """This round is to end now; the message is the reason."""
 
 
-def as_learned(rankings: Sequence[RankedTask]) -> list[RankedResponses]:
+def as_learned(
+    rankings: Sequence[RankedTask], short: Callable[[str], bool] = lambda _: True
+) -> list[RankedResponses]:
     """Rankings of the store as the reward model takes them.
 
     Who has said once that none was acceptable knows that it can be said: of their other rankings the best is.
     Without these, a reward model finds it easiest to call everything unacceptable, which teaches nothing.
     A better response that they wrote is one more response, above all others, and acceptable where the others
-    are not; by how much one of two shown ones is better is not said of it.
+    are not; by how much one of two shown ones is better is not said of it. One that is not `short` is left
+    out: a model takes memory by the longest that it reads.
     """
     choosy = {r.person_id for r in rankings if r.acceptable is False}
     learned = []
     for r in rankings:
-        written = [] if r.better is None else [r.better]
+        written = [r.better] if r.better is not None and short(r.better) else []
         said = True if r.acceptable is None and r.person_id in choosy else r.acceptable
         learned.append(
             RankedResponses(
@@ -151,7 +154,8 @@ class Rounds:
 
     def _run_round(self, round_, config: RoundConfig) -> None:
         store, models, seed = self.store, self.models, self.config.seed + round_.id
-        rankings = as_learned(store.rankings(through=round_.trained_through))
+        found = store.rankings(through=round_.trained_through)
+        rankings = as_learned(found, short_enough(models.family, self.config.max_new_tokens))
         imported = self._imported_rankings()
         rankings += imported
         prompts = [p.text for p in self.tasks.readable(store.prompts("train", seed))]

@@ -6,6 +6,7 @@ import pytest
 
 from labeling.store import Better, Remarks, StoreError
 from rlhf import worker_rounds
+from rlhf.imported import short_enough
 from rlhf.policy_round import RoundConfig
 from rlhf.ppo import PPOConfig
 from rlhf.told import Outcome
@@ -123,6 +124,11 @@ def test_a_better_response_is_learned_above_all_that_were_shown(start):
     assert first.ranks[:3] == (1, 3, 2)
     assert set(second.ranks[1:]) == {2}
     assert (second.partial, second.acceptable, second.finished[0]) == (True, True, True)
+    short = short_enough(worker.models.family, max_new_tokens=6)
+    assert [short("y" * tokens) for tokens in (384, 385)] == [True, False]
+    without, second = as_learned(worker.store.rankings(), lambda text: text == "Written 2.")
+    assert (without.responses, without.ranks) == (first.responses[1:], (2, 1, 3, 4)[: len(first.ranks) - 1])
+    assert second.chosen() == ["Written 2."]
 
 
 def test_a_round_that_is_begun_again_keeps_its_method_on_record_too(start, monkeypatch):
