@@ -239,6 +239,7 @@ def test_routers_and_towers_have_no_adapters():
     assert targets_of(Model()) == ["layer.q_proj"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "tuning"), [("qwen3", "lora"), ("gpt2", "full")])
 def test_the_whole_loop(tmp_path, kind, tuning):
     """A chat model with adapters, a base model in full: tasks, rankings, a round, tasks of its policy."""

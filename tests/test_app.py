@@ -94,6 +94,7 @@ def app(model_options, tmp_path_factory):
         app.end()
 
 
+@pytest.mark.slow
 def test_the_programs_of_a_simulation_are_ours_and_their_scorer_stays_out_of_the_web_process(
     model_options, tmp_path, monkeypatch
 ):
@@ -139,6 +140,7 @@ def test_the_pages_answer_with_our_cookie_and_our_policy(app):
     assert "POST /api/rankings" in app.http.get("/docs", headers=HTML).text
 
 
+@pytest.mark.slow
 def test_the_worker_writes_tasks_and_a_ranking_is_on_the_disk(app):
     task = next_task(app)
     count = len(task["responses"])
@@ -172,6 +174,7 @@ def test_the_web_process_sleeps_while_nobody_asks(app):
     assert wakes() - before < 200
 
 
+@pytest.mark.slow
 def test_status_reads_the_run_without_the_server(app):
     next_task(app)
     said = subprocess.run(command("status", "--run-dir", app.run_dir), capture_output=True, text=True)
@@ -190,6 +193,7 @@ def test_a_second_server_on_the_run_is_refused_and_the_first_goes_on(app, capsys
     assert app.http.get("/api/health").json()["ok"] is True
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_started_again_and_nothing_is_lost(app):
     next_task(app)
     before = app.http.get("/api/status").json()
@@ -204,6 +208,7 @@ def test_a_killed_worker_is_started_again_and_nothing_is_lost(app):
     assert after["policy_version"] == before["policy_version"]
 
 
+@pytest.mark.slow
 def test_kill_9_takes_the_worker_along_and_the_run_can_be_served_again(app, model_options):
     """Last of the shared server's tests: it ends it, and starts another on the same run by Ctrl-C's side."""
     next_task(app)
@@ -222,6 +227,7 @@ def test_kill_9_takes_the_worker_along_and_the_run_can_be_served_again(app, mode
     until(lambda: not alive(worker))
 
 
+@pytest.mark.slow
 def test_a_model_only_the_worker_can_refuse_ends_it_with_the_workers_sentence(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "llama"}')  # and no weights

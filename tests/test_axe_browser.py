@@ -56,6 +56,7 @@ def violations(page) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_annotate_with_four(site, visit, scheme):
     site.add_task([MARKDOWN, MARKDOWN * 9, *FOUR[:2]], MARKDOWN)
     page = annotate(visit, color_scheme=scheme, reduced_motion="reduce")
@@ -70,6 +71,7 @@ def test_annotate_with_four(site, visit, scheme):
     assert violations(page) == []
 
 
+@pytest.mark.slow
 def test_annotate_from_right_to_left(site, visit, scheme):
     site.add_task([MARKDOWN, *FOUR[:3]], MARKDOWN)
     page = annotate(visit, color_scheme=scheme, reduced_motion="reduce", locale="ar-EG")
@@ -100,6 +102,7 @@ def test_annotate_waiting(site, visit, scheme):
     assert violations(page) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["?", "g", "h"])
 def test_the_dialogs(site, visit, scheme, key):
     """All the keys, the guidelines, the latest rankings."""
@@ -116,6 +119,7 @@ def test_the_dialogs(site, visit, scheme, key):
     assert violations(page) == []
 
 
+@pytest.mark.slow
 def test_every_tab_of_the_lab(site, visit, scheme):
     from playwright.sync_api import expect
 

@@ -29,6 +29,7 @@ def workload(tmp_path_factory):
     return make(tmp_path_factory.mktemp("workload"), trained=False, prompts=40)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it reads the most memory from /proc")
 @pytest.mark.parametrize("own", [{"lora": True, "imitate": False}, {"lora": False, "imitate": True}])
 def test_ppo(workload, own):
@@ -104,6 +105,7 @@ def test_decoding_beside_its_floor(tiny):
     assert [line.split(", 3 tokens")[0].split()[-1] for line in lines] == ["full", "lora"]
 
 
+@pytest.mark.slow
 def test_a_server_under_load_is_killed_and_has_lost_nothing(tmp_path):
     small = {"annotators": 6, "think": 0.0, "seconds": 1.0, "tasks": 2500, "history": 150, "people": 3}
     with ThreadPoolExecutor(1) as thread:  # the browser tests' library keeps a loop running in this one
@@ -137,6 +139,7 @@ def test_what_does_not_fit_or_fails_does_not_stop_the_rest():
     ]
 
 
+@pytest.mark.slow
 def test_a_planted_reward_is_what_ppo_is_paid(tmp_path):
     planted = learner_vs_trl.prepare(tmp_path, "concise")
     for name, count in ("prompts", 16), ("heldout", learner_vs_trl.JUDGED + 16):

@@ -103,6 +103,7 @@ def test_what_answers_several_prompts_is_out_of_place_only_where_it_is(starter):
     assert sum(out_of_place(there=there, here=logprobs(p)) for p in harmful[1:]) <= 2
 
 
+@pytest.mark.slow
 def test_a_reward_model_that_borrows_does_not_pay_refusals_everywhere(starter):
     """As in a first round: nearly all refusals that people see are right ones."""
     score, sampling = load_scorer("helpful"), SamplingConfig()

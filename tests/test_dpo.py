@@ -146,6 +146,7 @@ def test_the_reference_is_version_0_whatever_is_published(family, reward_model):
     assert columns_of(found, known_of(family, found), 0.1) == before
 
 
+@pytest.mark.slow
 def test_it_learns_the_order_and_only_in_its_role(family, reward_model):
     found = preferences_of(reward_model, RANKED, 0.5)
     heldout = [encode_prompt(family.tokenizer, p) for p in PROMPTS[:4]]

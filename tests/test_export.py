@@ -316,6 +316,7 @@ def test_a_place_that_is_no_folder(export, tmp_path):
 # as people call it
 
 
+@pytest.mark.slow
 def test_the_command_line(run_dir, tmp_path):
     def call(*words):
         command = [

@@ -111,6 +111,7 @@ def test_a_folder_is_pushed_as_it_is_and_is_private(run_dir, hub, tmp_path):
     assert "README.md" in hub.files
 
 
+@pytest.mark.slow
 def test_what_cannot_be_pushed_is_one_sentence_and_stays_written(run_dir, hub, tmp_path):
     hub.refuse = 403
     closed = ThreadingHTTPServer(("127.0.0.1", 0), Hub)  # listens, and is gone

@@ -64,6 +64,7 @@ def taught(request, tiny_model, tmp_path_factory):
     store.close()
 
 
+@pytest.mark.slow
 def test_it_loads_alone_and_scores_as_annotators_do(taught, tmp_path):
     run, _ = taught
     said = export_reward_model(run.store, tmp_path / "out", device="cpu", prompts=20, config=QUICK)
@@ -103,6 +104,7 @@ def test_it_loads_alone_and_scores_as_annotators_do(taught, tmp_path):
     assert not list((tmp_path / "out").glob("adapter*"))
 
 
+@pytest.mark.slow
 def test_trl_goes_on_training_it(taught, tmp_path):
     """RewardTrainer takes the folder's name, and begins with what is in it: it is right already."""
     from datasets import Dataset

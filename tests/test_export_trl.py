@@ -49,6 +49,7 @@ def moved(out, model) -> bool:
     return any(not after[key].equal(before[key]) for key in before if key in after)
 
 
+@pytest.mark.slow
 def test_trl_dpo_trains_on_exported_preferences(folders, tiny_model, tmp_path):
     done = subprocess.run(
         [

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from labeling.render import render
-from tests.hostile import CASES, LONG
+from tests.hostile import CASES, LENGTHS, LONG
 from tests.test_render import ALLOWED, Elements
 
 CLASSES = re.compile(r"pod-(image|math|host|table|long)|[a-z][a-z0-9]{0,2}")  # the renderer's, and code's
@@ -21,7 +21,9 @@ def test_there_are_many():
     assert len(set(CASES.values())) == len(CASES)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LENGTHS else name for name in CASES]
+)
 def test_only_text_gets_through(name):
     elements = Elements(html := render(CASES[name]))
     assert elements.found, "nothing is seen"

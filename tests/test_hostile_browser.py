@@ -179,6 +179,7 @@ def test_as_prompts(site, watched, names):
     look_at_all(watched(), names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", groups(list(LENGTHS)), ids=lambda names: names[0])
 def test_long_ones(site, watched, names):
     for name in names:

@@ -25,6 +25,7 @@ def likelihood(family, pairs) -> float:
     return float(token_logprobs(family, "policy", prompts, responses).sum(1).mean())
 
 
+@pytest.mark.slow
 def test_what_people_chose_is_learned_from_while_it_beats_what_the_policy_writes(tiny_model):
     family, model, prompts = setup(tiny_model)  # the shorter, the better
     model.normalise_on(prompts, draw(family, model, prompts).responses)

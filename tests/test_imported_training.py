@@ -66,6 +66,7 @@ def train(worker):
     raise AssertionError("it only fills")
 
 
+@pytest.mark.slow
 def test_a_round_of_imported_preferences_alone(start, tmp_path, monkeypatch):
     small = RoundConfig(ppo=SMALL, normalise_on=48, heldout_prompts=16)
     monkeypatch.setattr(Rounds, "round_config", lambda self: small)

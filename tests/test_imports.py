@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 TRAINING = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors", "tokenizers"}
 WEB = {"gradio", "fastapi", "starlette", "uvicorn", "httpx", "typer"}
@@ -206,6 +208,7 @@ def loaded(*names: str) -> set[str]:
     return set(run.stdout.split())
 
 
+@pytest.mark.slow
 def test_the_web_process_loads_no_training_library():
     modules = loaded("app", *below("labeling"))
     assert {"gradio", "labeling.web"} <= modules
@@ -216,6 +219,7 @@ def test_the_command_line_waits_for_nothing_heavy():
     assert not loaded("app") & (TRAINING | {"gradio", "fastapi", "uvicorn"})
 
 
+@pytest.mark.slow
 def test_the_worker_loads_no_web_library_and_waits_for_no_trainer():
     assert not loaded("rlhf.worker") & {
         "gradio",

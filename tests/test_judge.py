@@ -403,6 +403,7 @@ def test_the_command_judges_and_says_what_came_of_it(store, tmp_path, monkeypatc
     assert "cannot be reached" in gone.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_waits_for_what_is_under_way_and_says_what_came_of_it(store, tmp_path):
     for number in range(6):
         add_task(store, f"prompt {number}", responses=2)

@@ -97,6 +97,7 @@ def run(store, url, model, on_task=lambda line: None, **settings):
     return Judging(store, EndpointJudge(chat, config.attempts, 24), config, on_task).run()
 
 
+@pytest.mark.slow
 def test_a_model_behind_transformers_serve_judges(store, server, one_answer):
     _, url = server
     for number in range(3):

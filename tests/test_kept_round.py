@@ -61,6 +61,7 @@ def until(events, state, step):
     raise AssertionError(f"the round ended before {state} {step}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 3])
 def test_a_round_that_was_killed_in_ppo_ends_as_it_would_have_ended(start, step, monkeypatch, capsys):
     straight = all_of(start(folder=None))
@@ -76,6 +77,7 @@ def test_a_round_that_was_killed_before_ppo_keeps_nothing(start, tmp_path):
     assert not (tmp_path / "round").exists()
 
 
+@pytest.mark.slow
 def test_what_belongs_to_another_round_is_not_taken_up(start, tmp_path):
     until(start(), "ppo", 1)
     events = start(identity="another round")
@@ -86,6 +88,7 @@ def test_what_belongs_to_another_round_is_not_taken_up(start, tmp_path):
     assert kept["identity"] == KeptRound(tmp_path, "another round").identity
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reward/round.json", "reward/reward_head.safetensors"])
 def test_a_damaged_one_begins_again(start, tmp_path, name, capsys):
     straight = all_of(start(folder=None))
@@ -96,6 +99,7 @@ def test_a_damaged_one_begins_again(start, tmp_path, name, capsys):
     assert "so it begins again" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [0, 20, None])
 def test_of_a_damaged_state_of_ppo_the_reward_model_is_left(start, tmp_path, left, monkeypatch, capsys):
     """left: bytes of the file; None: it is whole, and of a device whose random numbers are made otherwise."""

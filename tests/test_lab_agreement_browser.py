@@ -187,6 +187,7 @@ def test_nobody_looking_nothing_asked_and_trouble_is_said(site, store, visit):
     page.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_with_everything_open(site, store, visit, scheme):
     from playwright.sync_api import expect

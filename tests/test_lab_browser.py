@@ -410,6 +410,7 @@ def test_nobody_looking_nothing_asked(store, visit):
         page.evaluate(hide, False)
 
 
+@pytest.mark.slow
 def test_trouble_is_said_in_words_and_fits_a_phone(store, site, visit):
     from playwright.sync_api import expect
 

@@ -67,6 +67,7 @@ def ask(worker, argument=None):
     return next(c["outcome"] for c in worker.store.commands() if c["id"] == command)
 
 
+@pytest.mark.slow
 def test_what_annotators_wrote_becomes_a_policy_while_they_go_on(worker):
     store = worker.store
     write_better(worker, 30)
@@ -143,6 +144,7 @@ def test_it_is_rejected_where_nothing_got_better_and_shown_before_it_is_gone(wor
     assert worker.store.samples("round-1")
 
 
+@pytest.mark.slow
 def test_app_sft_starts_a_worker_for_this_alone_where_none_runs(worker, data, tmp_path):
     """`python app.py sft --data FILE`, in a run that nobody serves."""
     worker.store.close()
@@ -175,6 +177,7 @@ def test_alone_it_ends_though_the_run_was_paused_in_a_round(worker, data):
     assert [c["outcome"] for c in worker.store.commands()] == ["paused; resume first"]
 
 
+@pytest.mark.slow
 def test_app_sft_says_in_one_sentence_what_is_missing(worker, tmp_path, data):
     with pytest.raises(StoreError, match=r"There is no run in .*or give --out FOLDER"):
         learn(tmp_path / "nowhere", {})
@@ -189,6 +192,7 @@ def test_app_sft_says_in_one_sentence_what_is_missing(worker, tmp_path, data):
         learn(tmp_path / "run", {"data": str(data)})
 
 
+@pytest.mark.slow
 def test_killed_in_sft_it_begins_again_as_it_was_asked_for(config, data, tmp_path):
     run_dir = tmp_path / "run"
     command = [sys.executable, "-m", "rlhf.worker", "--run-dir", str(run_dir), "--config"]

@@ -93,6 +93,7 @@ def ended_round(app: str, number: int) -> dict:
     raise AssertionError(f"round {number} did not end: {rounds}")
 
 
+@pytest.mark.slow
 def test_a_person_ranks_and_the_page_shows_the_policy_they_made(app, chromium):
     from playwright.sync_api import expect
 

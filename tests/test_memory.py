@@ -26,6 +26,7 @@ print(bare, kept, resident())
 """
 
 
+@pytest.mark.slow
 def test_what_is_free_is_kept_until_it_is_given_back(monkeypatch):
     for name in [*os.environ]:
         if name == "GLIBC_TUNABLES" or name.startswith("MALLOC_"):

@@ -93,6 +93,7 @@ def test_what_a_token_earns_early_is_taken_from_the_last_reward(tiny_model):
     assert torch.equal(rewards[before], data.early[before])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [1.0, -1.0], ids=["sure", "unlikely"])
 def test_the_policy_speaks_more_or_less_surely_as_the_rankings_ask(weight):
     family = load_family("starter", tuning="full", device="cpu")

@@ -42,6 +42,7 @@ def taste_for_length(family, longest_first):
     return model, ids, sampling
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tuning", "longest_first"), [("full", True), ("lora", False)])
 def test_the_starter_follows_a_planted_preference_and_its_opposite(tuning, longest_first):
     family = load_family("starter", tuning=tuning, device="cpu", lora_rank=8)

@@ -216,6 +216,7 @@ def ask(names, tmp_path, **environment):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_what_the_hub_answers(tiny_model, tmp_path):
     names = ["gated/x", "missing/x", "token/x", "rights/x", "real/model", "real/model@v1", "real/model@v9"]
     with hub(tiny_model) as address:

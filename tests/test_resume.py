@@ -46,6 +46,7 @@ def same(one, other) -> bool:
     return one == other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [0, 3])  # after the value function's warm-up, and between two evaluations
 def test_taken_up_after_a_kill_it_ends_where_it_would_have_ended(tiny_model, tuning, folder, tmp_path, kept):
     file = tmp_path / "state.pt"
@@ -70,6 +71,7 @@ def test_taken_up_after_a_kill_it_ends_where_it_would_have_ended(tiny_model, tun
     assert same(again.family.state("policy"), straight.family.state("policy"))
 
 
+@pytest.mark.slow
 def test_a_state_is_a_copy_and_a_training_that_has_ended_does_nothing_more(tiny_model, tuning, folder):
     training = begin(family_of(tiny_model, tuning), folder)
     updates = iter(training)

@@ -312,6 +312,7 @@ def test_judges_are_asked_at_once_and_never_for_the_same_text_twice():
     assert votes._votes("judge", "1", "0") == ([0.5] * 4, [1.0, 0.5, 0.0, 0.5])
 
 
+@pytest.mark.slow
 def test_the_starter_has_measures_of_its_own(tmp_path, monkeypatch):
     assert len(measures.good_examples()) == 6
     few, texts = measures.heldout_demonstrations(20), measures.general_texts(20)

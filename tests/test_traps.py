@@ -132,6 +132,7 @@ def whole_loop(folder, tuning):
     return family, seen, metrics, policy, family.state("reward")
 
 
+@pytest.mark.slow
 @BOTH
 def test_padding_with_eos_changes_not_one_number_of_the_loop(tiny_model, tmp_path, tuning):
     usual, *right = whole_loop(tiny_model, tuning)

@@ -41,6 +41,7 @@ from tests.traps import (
 # -- steps and micro-batches ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("broken", ["first", "last"])
 def test_a_step_of_which_one_micro_batch_is_nan_changes_nothing_and_the_next_go_on(
@@ -177,6 +178,7 @@ DROPPING = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("kind", DROPPING)
 def test_dropout_is_off_in_every_role_while_it_learns_too(tiny_model, tmp_path, kind, tuning):

@@ -30,6 +30,7 @@ def weigh(page, url: str, sign: str) -> dict[str, int]:
     return {f"{request} {urls[request]}": size for request, size in sizes.items() if request in urls}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "sign", "most"),
     [("/annotate/", ".pr-card", 600 * KB), ("/lab/", '.fact[data-fact="Worker"]', 600 * KB)],

@@ -145,6 +145,7 @@ def worker(tmp_path):
     process.close()
 
 
+@pytest.mark.slow
 def test_killed_in_a_round_it_begins_again_and_nothing_is_lost_or_used_twice(worker):
     ids = worker.rank(40)
     worker.wait(lambda: any(m["name"] == "objective/kl" for m in worker.store.metrics(0, 10_000)))
@@ -212,6 +213,7 @@ def test_killed_in_a_round_it_begins_again_and_nothing_is_lost_or_used_twice(wor
     worker.wait(lambda: worker.store.open_tasks(0) >= 6)
 
 
+@pytest.mark.slow
 def test_people_can_pause_resume_stop_and_train_now(worker):
     store = worker.store
     worker.rank(10)
@@ -240,6 +242,7 @@ def test_people_can_pause_resume_stop_and_train_now(worker):
     assert worker.wait(lambda: worker.ended(2)).state == "stopped"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
