@@ -32,6 +32,8 @@ TABS = {
     "Guidelines": "lab_guidelines",
     "Constitution": "lab_constitution",
 }
+EDITOR = ["lab_editor.css", "lab_editor.js"]
+SHARED = {"lab_curves": ["curves.js"], "lab_guidelines": EDITOR, "lab_constitution": EDITOR}
 HEADER = f'<header class="pod-header">{theme.header("lab")}<h1 class="pod-hidden-text">Lab</h1></header>'
 
 
@@ -46,20 +48,21 @@ def build(store: Store) -> gr.Blocks:
         with gr.Tabs(elem_id="lab-tabs"):
             for title, name in TABS.items():
                 with gr.Tab(title, elem_id=f"{name.replace('_', '-')}-tab"):
-                    widget(name, *(["curves"] if name == "lab_curves" else []))
+                    widget(name)
     return page
 
 
-def widget(name: str, *scripts: str) -> gr.HTML:
-    """One widget: `widgets/NAME.html|css|js`, with what all of the lab's share before it."""
+def widget(name: str) -> gr.HTML:
+    """One widget: `widgets/NAME.html|css|js`, with what it shares with others before it."""
+    files = ["lab.css", "worker.js", "lab_common.js", *SHARED.get(name, []), f"{name}.css", f"{name}.js"]
     return gr.HTML(
         html_template=_read(f"{name}.html"),
-        css_template=_read("lab.css") + _read(f"{name}.css"),
-        js_on_load="".join(_read(f"{script}.js") for script in ("worker", "lab_common", *scripts, name)),
+        css_template=_read(*(file for file in files if file.endswith(".css"))),
+        js_on_load=_read(*(file for file in files if file.endswith(".js"))),
         apply_default_css=False,
         elem_id=name.replace("_", "-"),
     )
 
 
-def _read(name: str) -> str:
-    return (WIDGETS / name).read_text(encoding="utf-8")
+def _read(*names: str) -> str:
+    return "".join((WIDGETS / name).read_text(encoding="utf-8") for name in names)

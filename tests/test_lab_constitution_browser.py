@@ -43,17 +43,18 @@ def test_the_constitution_is_written_looked_at_and_kept_in_versions(site, lab):
     from playwright.sync_api import expect
 
     box = lab.get_by_role("textbox", name="Text of")
+    said = lab.locator("#lab-constitution .text-message")
     before = site.store.constitution().version
     box.fill("- Prefer **short** ones.\n\n<script>window.pwned = 1</script>")
     lab.get_by_role("button", name="Preview").click()
-    expect(lab.locator(".constitution-preview strong")).to_have_text("short")
+    expect(lab.locator("#lab-constitution .editor-preview strong")).to_have_text("short")
     lab.get_by_role("button", name="Save as a new version").click()
-    expect(lab.locator(".words-message")).to_contain_text(f"Saved as version {before + 1}.")
+    expect(said).to_contain_text(f"Saved as version {before + 1}.")
     lab.get_by_role("button", name="Save as a new version").click()
-    expect(lab.locator(".words-message")).to_have_text("Nothing has changed.")
+    expect(said).to_have_text("Nothing has changed.")
     box.fill("Be good.")
     lab.get_by_role("button", name="Save as a new version").click()
-    expect(lab.locator(".words-message")).to_contain_text("Not saved: The constitution has no principle")
+    expect(said).to_contain_text("Not saved: The constitution has no principle")
     box.fill("- Prefer **short** ones.\n\n<script>window.pwned = 1</script>")
     lab.get_by_role("button", name="Edit the delivered version").click()
     expect(box).to_have_value(site.store.constitution(0).text)

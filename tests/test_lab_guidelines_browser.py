@@ -19,6 +19,18 @@ def lab(site, visit):
     site.store.put_form(Form())
 
 
+def look_away_and_back(page):
+    """Coming back into view, a widget asks at once."""
+    for hidden in (True, False):
+        page.evaluate(
+            """hidden => {
+                Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+                document.dispatchEvent(new Event('visibilitychange'));
+            }""",
+            hidden,
+        )
+
+
 def test_guidelines_are_written_looked_at_and_kept_in_versions(site, lab):
     from playwright.sync_api import expect
 
@@ -26,24 +38,39 @@ def test_guidelines_are_written_looked_at_and_kept_in_versions(site, lab):
     expect(box).to_have_value(
         site.store.guidelines().text.strip() + "\n" * (site.store.guidelines().version == 0)
     )
+    said = lab.locator("#lab-guidelines .text-message")
     before = site.store.guidelines_version()
     box.fill("Be **strict**.\n\n<script>window.pwned = 1</script>")
     lab.get_by_role("button", name="Preview").click()
-    expect(lab.locator(".guidelines-preview strong")).to_have_text("strict")
+    expect(lab.locator("#lab-guidelines .editor-preview strong")).to_have_text("strict")
     lab.get_by_role("button", name="Save as a new version").click()
-    expect(lab.locator(".guidelines-message")).to_contain_text(f"Saved as version {before + 1}.")
+    expect(said).to_contain_text(f"Saved as version {before + 1}.")
     assert site.store.guidelines().text.startswith("Be **strict**.")
     lab.get_by_role("button", name="Save as a new version").click()
-    expect(lab.locator(".guidelines-message")).to_have_text("Nothing has changed.")
+    expect(said).to_have_text("Nothing has changed.")
     box.fill("Be kind.")
     lab.get_by_role("button", name="Save as a new version").click()
     lab.get_by_role("button", name=f"Edit version {before + 1}").click()
     expect(box).to_have_value("Be **strict**.\n\n<script>window.pwned = 1</script>")
     box.fill("   ")
     lab.get_by_role("button", name="Save as a new version").click()
-    expect(lab.locator(".guidelines-message")).to_contain_text("Not saved: The guidelines have 0 characters")
+    expect(said).to_contain_text("Not saved: The guidelines have 0 characters")
     assert site.store.guidelines_version() == before + 2
     assert lab.evaluate("window.pwned") is None
+
+    # what another person has written meanwhile is shown, but not over what is being written
+    site.store.add_guidelines("Be brief.")
+    look_away_and_back(lab)
+    expect(lab.get_by_role("button", name=f"Edit version {before + 3}")).to_be_visible()
+    expect(box).to_have_value("   ")
+    lab.once("dialog", lambda dialog: dialog.accept())
+    lab.get_by_role("button", name=f"Edit version {before + 3}").click()
+    expect(box).to_have_value("Be brief.")
+    site.store.add_guidelines("Be just.")
+    look_away_and_back(lab)
+    expect(box).to_have_value("Be just.")
+    lab.get_by_role("button", name="Edit the delivered version").click()
+    expect(box).to_have_value(site.store.guidelines(0).text)
 
 
 def test_the_form_is_what_annotators_are_asked(site, visit, lab):

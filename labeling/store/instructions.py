@@ -34,15 +34,17 @@ class Instructions(Worker):
         return self.value("select coalesce(max(version), 0) from guidelines")
 
     def guideline_versions(self) -> list[dict[str, Any]]:
-        """All versions, newest first: `version`, `created_at`, `by`, and how many `rankings` stand that were
-        made under it."""
+        """All versions, newest first: `version`, `text`, `created_at`, `by`, and how many `rankings` stand
+        that were made under it. The delivered one is the last."""
+        made_under = """(select count(*) from rankings
+            where guidelines = {} and withdrawn_at is null) as rankings"""
         return self.rows(
-            """
-            select version, text, guidelines.created_at, people.name as by,
-                   (select count(*) from rankings
-                    where guidelines = version and withdrawn_at is null) as rankings
-            from guidelines left join people on people.id = person_id order by version desc
-            """
+            f"""
+            select version, text, guidelines.created_at, people.name as by, {made_under.format("version")}
+            from guidelines left join people on people.id = person_id
+            union all select 0, ?, null, null, {made_under.format("0")} order by version desc
+            """,
+            [GUIDELINES],
         )
 
     def add_guidelines(self, text: str, person_id: int | None = None) -> Guidelines:

@@ -3,69 +3,7 @@
 const find = (selector) => element.querySelector(selector);
 const signal = mounted("constitution");
 
-function message(selector, words, bad) {
-  find(selector).textContent = words;
-  find(selector).classList.toggle("bad", Boolean(bad));
-}
-
-// ---- the text ----------------------------------------------------------------------------------------------------
-
-let version = null; // of the text in the editor
-let newest = null; // when it came
-let loaded = ""; // the text as it came: what differs from it is being written, and stays
-const box = find("#constitution-text");
-
-function edit(constitution) {
-  [version, loaded] = [constitution.version, constitution.text];
-  box.value = constitution.text;
-  find(".constitution-which").textContent = version ? "version " + version : "the delivered version";
-}
-
-function drawVersions(versions) {
-  renderWhenChanged(find(".constitution-versions"), [versions, Math.round(serverNow() / 60)], () =>
-    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Versions of the constitution" },
-      make("table", { class: "lab-table cards" },
-        make("caption", null, "Versions"),
-        make("thead", null, make("tr", null, ["Version", "Written", "By", "Rankings", make("span", { class: "pod-hidden-text" }, "Change")].map((title) => make("th", { scope: "col" }, title)))),
-        make("tbody", null, versions.map((one) => make("tr", null,
-          make("th", { scope: "row", "data-label": "Version" }, one.version ? String(one.version) : "Delivered"),
-          make("td", { "data-label": "Written" }, one.created_at ? make("span", { title: clock(one.created_at) }, ago(one.created_at)) : "–"),
-          make("td", { "data-label": "By", dir: "auto" }, one.by || "–"),
-          make("td", { "data-label": "Rankings" }, String(one.rankings)),
-          make("td", { "data-label": "" }, make("button", {
-            type: "button", class: "pod-btn small", "aria-label": "Edit " + (one.version ? "version " + one.version : "the delivered version"),
-            onclick: () => {
-              if (box.value !== loaded && !confirm("Throw away what you have written?")) return;
-              edit(one); message(".words-message", "Saving makes a new version of it."); box.focus();
-            },
-          }, "Edit"))))))));
-}
-
-find(".constitution-save").addEventListener("click", async () => {
-  try {
-    const saved = await api("constitution", { text: box.value });
-    const same = saved.version === newest;
-    edit(saved);
-    newest = saved.version;
-    message(".words-message", same ? "Nothing has changed." : "Saved as version " + saved.version + ". Judges go by it from their next task on.");
-    now();
-  } catch (error) {
-    message(".words-message", "Not saved: " + error.message, true);
-  }
-}, { signal });
-
-find(".constitution-look").addEventListener("click", async () => {
-  const preview = find(".constitution-preview");
-  const open = preview.hidden;
-  try {
-    if (open) setHtml(preview, (await api("constitution/preview", { text: box.value })).html, "");
-    preview.hidden = !open;
-    find(".constitution-look").setAttribute("aria-expanded", String(open));
-    message(".words-message", "");
-  } catch (error) {
-    message(".words-message", error.message, true);
-  }
-}, { signal });
+const followText = textEditor({ path: "constitution", rows: 16, longest: 20000, after: "Judges go by it from their next task on." });
 
 // ---- the switch --------------------------------------------------------------------------------------------------
 
@@ -125,14 +63,8 @@ function drawJudges(judges) {
 }
 
 // Others may write too: what is not being changed here follows.
-const now = repeat(3000, async () => {
-  const { versions } = await api("constitution/versions");
-  const latest = versions[0].version;
-  if (version === null || (version === newest && latest > newest && box.value === loaded)) {
-    edit(versions[0]);
-    newest = version;
-  }
-  drawVersions(versions);
+repeat(3000, async () => {
+  await followText();
   const reply = await api("judges");
   if (!feedback || (written() === feedback && JSON.stringify([reply.ai_feedback.use, String(reply.ai_feedback.weight)]) !== feedback)) showFeedback(reply.ai_feedback);
   drawJudges(reply.judges);

@@ -234,7 +234,7 @@ def test_guidelines_have_versions_and_the_first_is_delivered(store, anna):
     assert store.guidelines(0).text.startswith("Put the response first")
     store.add_ranking(anna, add_task(store), "n", [1, 2, 3, 4], guidelines=1)
     assert [(v["version"], v["by"], v["rankings"]) for v in store.guideline_versions()] == [
-        (2, "anna", 0), (1, "anna", 1)]  # fmt: skip
+        (2, "anna", 0), (1, "anna", 1), (0, None, 0)]  # fmt: skip
     for wrong in ("  ", "x" * 40_001, "half \ud800"):
         with pytest.raises(ValueError, match="guidelines"):
             store.add_guidelines(wrong)
