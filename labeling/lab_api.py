@@ -5,10 +5,16 @@ from typing import Any, Literal
 
 from fastapi import APIRouter
 
+from data.conversation import as_messages
 from labeling.agreement import report
-from labeling.store import Store
+from labeling.bias import LETTERS
+from labeling.ranking import Order, Remarks
+from labeling.store import Store, TakenBack
 
 Kind = Literal["human", "program", "all"]
+SHOWN = 50  # of what was changed or withdrawn
+LONGEST_PROMPT = 160  # characters of a prompt that is only named
+STRENGTHS = ("", "slightly better", "clearly better", "much better")
 
 
 def router(store: Store) -> APIRouter:
@@ -21,6 +27,16 @@ def router(store: Store) -> APIRouter:
         """Everybody who has visited: name, kind (human, program or judge), rankings, skips, last (when)."""
         kept = ("name", "kind", "rankings", "skips", "last")
         return {"people": [{key: person[key] for key in kept} for person in store.people()]}
+
+    @routes.get("/taken-back", summary="Rankings that were changed or withdrawn")
+    def taken_back() -> dict[str, Any]:
+        """How many there are (`changed`, `withdrawn`), and the `latest` of them, newest first: who, when
+        (`at`), of which task, `before` and `after` in words (after: null if they have said nothing since),
+        `also` what else differs, and the ids of the `rounds` that had begun to learn from it by then."""
+        return store.kept(
+            "taken_back",
+            lambda: store.taken_back_counts() | {"latest": [_told(one) for one in store.taken_back(SHOWN)]},
+        )
 
     @routes.get("/commands")
     def commands() -> dict[str, list[dict[str, Any]]]:
@@ -40,6 +56,46 @@ def router(store: Store) -> APIRouter:
         return reports.report(kind)
 
     return routes
+
+
+def _told(one: TakenBack) -> dict[str, Any]:
+    prompt = " ".join(as_messages(one.prompt)[-1]["content"].split())
+    kept = ("id", "task_id", "at", "person", "rounds")
+    return {
+        **{name: getattr(one, name) for name in kept},
+        "kind": one.person_kind,
+        "prompt": prompt if len(prompt) <= LONGEST_PROMPT else prompt[:LONGEST_PROMPT] + " …",
+        "withdrawn": one.for_good,
+        "before": in_words(*one.before),
+        "after": one.after and in_words(*one.after),
+        "also": _differ(one.before[1], one.after[1]) if one.after else [],
+    }
+
+
+def in_words(order: Order | None, remarks: Remarks) -> str:
+    """What was said of a task, in a line: "B > A = C > D, none acceptable"; letters are positions shown."""
+    if order is None:
+        return ": ".join(part for part in ("skipped", remarks.skip_reason) if part)
+    ranks = order.as_given()
+    ranked = sorted({rank for rank in ranks if rank})
+    places = [" = ".join(LETTERS[at] for at, given in enumerate(ranks) if given == place) for place in ranked]
+    if remarks.better:
+        places.insert(0, "a better response")
+    if None in ranks and places:
+        places.append("the rest")
+    none = "none acceptable" if remarks.acceptable is False else ""
+    return ", ".join(part for part in (" > ".join(places), STRENGTHS[remarks.strength], none) if part)
+
+
+def _differ(before: Remarks, after: Remarks) -> list[str]:
+    """What is not in the words above and is not the same."""
+    texts = [remarks.better and remarks.better.text for remarks in (before, after)]
+    differs = {
+        "marks": before.marks != after.marks,
+        "comment": before.comment != after.comment,
+        "the better response": all(texts) and texts[0] != texts[1],
+    }
+    return [name for name, does in differs.items() if does]
 
 
 class ReportCache:

@@ -414,9 +414,12 @@ def test_nobody_looking_nothing_asked(store, visit):
 def test_trouble_is_said_in_words_and_fits_a_phone(store, site, visit):
     from playwright.sync_api import expect
 
+    name = "a-simulated-annotator-with-a-rather-long-name"
+    rank_once(site, "program", name)
     done = run_round(store)
     store.end_round(done.id, "failed", "RuntimeError: " + "x" * 200, {"accuracy": 0.7})
-    rank_once(site, "program", "a-simulated-annotator-with-a-rather-long-name")
+    who = store.session(f"token of {name}").id
+    store.add_ranking(who, store.undo(who).id, "changed", [2, 1])
     store.beat("failed", error="OutOfMemoryError: " + "y" * 300)
     page = lab(visit, viewport={"width": 390, "height": 800}, color_scheme="dark", has_touch=True)
     expect(page.get_by_role("alert")).to_contain_text("The worker failed: OutOfMemoryError")
@@ -433,6 +436,10 @@ def test_trouble_is_said_in_words_and_fits_a_phone(store, site, visit):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
     row = page.locator(".people-list tbody tr", has_text="a-simulated-annotator")
     expect(row).to_contain_text("program")
+    taken = page.locator(".taken-list tbody tr").first
+    expect(taken).to_contain_text("A > B → B > A")
+    expect(taken).to_contain_text(f"in round {done.id}")
+    expect(page.locator(".taken-words")).to_contain_text("1 changed, 0 withdrawn.")
 
     with store.write() as db:
         db.execute("update worker set seen = seen - 300, error = null")

@@ -10,7 +10,7 @@ It is the only code with SQL. Reads top to bottom, one noun to a file, each buil
     rounds.py     policies, rounds, curves
     worker.py     heartbeat, commands, samples, status
     instructions.py   guidelines and their versions, the form
-    reports.py    what the reports on rankings are made from
+    reports.py    what the reports on rankings are made from, and what was taken back
     judges.py     models that rank by a constitution, and its versions
     exports.py    everything that was said, for who takes it along
 
@@ -28,15 +28,15 @@ from labeling.store.instructions import Guidelines
 from labeling.store.judges import Constitution, Judges
 from labeling.store.people import Person
 from labeling.store.rankings import NonceReused, RankedTask, Ranking
-from labeling.store.reports import ArenaRanking, RankingFacts
+from labeling.store.reports import ArenaRanking, RankingFacts, TakenBack
 from labeling.store.rounds import NewPolicy, Policy, Round
 from labeling.store.tasks import NewResponse, Prompt, Task, TaskClosed, TaskLeased, TaskUnknown
 
 __all__ = [
     "FILE_NAME", "KEEP", "ArenaRanking", "Better", "Constitution", "Form", "Guidelines", "Import",
     "InvalidRanking", "Mark", "NewPolicy", "NewResponse", "NonceReused", "Person", "Policy", "Prompt",
-    "RankedTask", "Ranking", "RankingFacts", "Remarks", "Round", "Store", "StoreError", "Task", "TaskClosed",
-    "TaskLeased", "TaskUnknown", "open_store",
+    "RankedTask", "Ranking", "RankingFacts", "Remarks", "Round", "Store", "StoreError", "TakenBack", "Task",
+    "TaskClosed", "TaskLeased", "TaskUnknown", "open_store",
 ]  # fmt: skip
 
 

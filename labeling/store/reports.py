@@ -1,9 +1,11 @@
-"""What the reports on the annotators' rankings are made from (labeling/agreement.py)."""
+"""What the reports on the annotators' rankings are made from (labeling/agreement.py), and the record of what
+they took back."""
 
 import json
 from dataclasses import dataclass
 from typing import Any
 
+from labeling.ranking import Order, Remarks
 from labeling.store.instructions import Instructions
 
 
@@ -24,6 +26,22 @@ class RankingFacts:
     characters: list[int]  # length of each response
     tokens: list[int]  # the same, without EOS
     judge: bool = False  # a model that ranks by a constitution
+
+
+@dataclass(frozen=True)
+class TakenBack:
+    """A ranking, or a skip, that its annotator changed or withdrew."""
+
+    id: int
+    task_id: int
+    prompt: str
+    person: str
+    person_kind: str  # human, program, or judge
+    at: float  # Unix seconds: when it was taken back
+    for_good: bool  # withdrawn; else taken back to be changed
+    before: tuple[Order | None, Remarks]  # what it said; no order: a skip
+    after: tuple[Order | None, Remarks] | None  # what they said next; None: nothing, or not yet
+    rounds: list[int]  # ids of those that had begun to learn from it by then
 
 
 @dataclass(frozen=True)
@@ -114,4 +132,52 @@ class Reports(Instructions):
                        (select group_concat(name, char(10)) from people) as names
                 """
             ).values()
+        )
+
+    def taken_back(self, limit: int = 50) -> list[TakenBack]:
+        """The rankings and skips last changed or withdrawn, newest first."""
+        rows = self.rows(
+            """
+            select rankings.*, prompts.text as prompt, people.name as person,
+                   iif(judges.person_id is null, people.kind, 'judge') as person_kind,
+                   (select min(later.id) from rankings as later where later.task_id = rankings.task_id
+                    and later.person_id = rankings.person_id and later.id > rankings.id) as next_id,
+                   (select json_group_array(rounds.id) from rounds
+                    where rankings.kind = 'ranked' and rounds.method <> 'sft'
+                      and rounds.trained_through >= rankings.id
+                      and rounds.started_at < rankings.withdrawn_at) as rounds
+            from rankings
+            join tasks on tasks.id = rankings.task_id
+            join prompts on prompts.id = tasks.prompt_id
+            join people on people.id = rankings.person_id
+            left join judges on judges.person_id = people.id
+            where withdrawn_at is not null order by withdrawn_at desc, rankings.id desc limit ?
+            """,
+            [limit],
+        )
+        found = []
+        for row in rows:
+            for_good = row["withdrawn_for"] == "good"
+            later = None if for_good else self.row("select * from rankings where id = ?", [row["next_id"]])
+            same = {name: row[name] for name in ("id", "task_id", "prompt", "person", "person_kind")}
+            found.append(
+                TakenBack(
+                    **same,
+                    at=row["withdrawn_at"],
+                    for_good=for_good,
+                    before=self._said(row),
+                    after=self._said(later) if later else None,
+                    rounds=sorted(json.loads(row["rounds"])),
+                )
+            )
+        return found
+
+    def taken_back_counts(self) -> dict[str, int]:
+        """How many rankings and skips were `changed`, and how many `withdrawn` for good."""
+        return self.row(
+            """
+            select count(*) filter (where withdrawn_for <> 'good') as changed,
+                   count(*) filter (where withdrawn_for = 'good') as withdrawn
+            from rankings where withdrawn_at is not null
+            """
         )

@@ -2,7 +2,7 @@
 
 from fastapi.testclient import TestClient
 
-from labeling.store import StoreError, open_store
+from labeling.store import Better, NewResponse, Remarks, StoreError, open_store
 from tests.api.ask import post, refused, stored
 
 NOTHING_SAID = {
@@ -187,6 +187,44 @@ def test_marks_and_a_better_response_arrive(client, store):
     assert client.post(f"/api/rankings/{latest['id']}/withdraw").status_code == 204
     refused(client.post("/api/rankings/77/withdraw"), 404)
     assert client.get("/api/rankings").json()["rankings"] == store.rankings() == []
+    record = client.get("/api/taken-back").json()
+    [gone] = record.pop("latest")
+    assert record == {"changed": 0, "withdrawn": 1}
+    assert (gone["withdrawn"], gone["before"], gone["after"], gone["rounds"]) == (
+        True, "a better response > A > B > the rest", None, [],
+    )  # fmt: skip
+
+
+def test_what_was_taken_back_is_told_in_words_and_within_bounds(client, store):
+    anna = store.add_person("a", "anna", "human").id
+    store.add_prompts([("long **words** " * 40, "train")], "test")
+    task = store.add_task(6, 0, [NewResponse(text, 1, True) for text in ("x", "y")])
+    said = [
+        (None, Remarks(skip_reason="cannot judge")),
+        ([1, 2], Remarks(strength=2)),
+        ([1, 1], Remarks(acceptable=False)),
+        ([1, 1], Remarks(acceptable=False, comment="both", better=Better("z"))),
+        ([1, 1], Remarks(acceptable=False, better=Better("zz"))),
+    ]
+    for nonce, (ranks, remarks) in enumerate(said):
+        store.undo(anna)
+        last = store.add_ranking(anna, task, str(nonce), ranks, None, remarks)
+    told = client.get("/api/taken-back").json()["latest"][::-1]
+    assert [(one["before"], one["also"]) for one in told] == [
+        ("skipped: cannot judge", []),
+        ("A > B, clearly better", []),
+        ("A = B, none acceptable", ["comment"]),
+        ("a better response > A = B, none acceptable", ["comment", "the better response"]),
+    ]
+    assert [one["after"] for one in told[:-1]] == [one["before"] for one in told[1:]]
+    assert told[3]["before"] == told[3]["after"]
+    assert told[0]["prompt"] == ("long **words** " * 40)[:160] + " …"
+    for nonce in range(50):
+        store.undo(anna)
+        store.add_ranking(anna, task, f"again {nonce}", [1, 2])
+    told = client.get("/api/taken-back").json()
+    assert (told["changed"], len(told["latest"])) == (54, 50)
+    assert told["latest"][0]["id"] == last.id + 49
 
 
 def test_guidelines_form_and_texts(client):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from labeling.store import RankingFacts
+from labeling.ranking import Order
+from labeling.store import RankingFacts, Remarks
 from tests.store.make import add_task, add_version, rank
 
 
@@ -93,3 +94,38 @@ def test_the_stamp_changes_when_the_facts_do_and_not_otherwise(store, anna):
     assert changed()
     store.rename_person(anna, "Anna K.")
     assert changed()
+
+
+def test_what_was_taken_back_says_by_whom_for_what_and_where_it_was_learned_from(store, anna, ben):
+    assert (store.taken_back(), store.taken_back_counts()) == ([], {"changed": 0, "withdrawn": 0})
+    tasks = [add_task(store, f"prompt {i}", wanted=2) for i in range(3)]
+    changed = rank(store, anna, "1").id
+    gone = rank(store, anna, "2", (2, 1, 1, 3)).id
+    skipped = rank(store, anna, "3", None).id
+    rank(store, ben, "4", (4, 3, 2, 1))  # of the first task too, and it stands
+    for method, ends in (("ppo", "rejected"), ("sft", "rejected"), ("ppo", "stopped")):
+        store.end_round(store.begin_round({}, method).id, ends, "why")
+    store.undo(anna, ranking_id=changed)
+    [reopened] = store.taken_back()
+    assert (reopened.id, reopened.task_id, reopened.after) == (changed, tasks[0], None)
+    again = store.add_ranking(anna, tasks[0], "5", [2, 1, 3, 4], None, Remarks(comment="hm")).id
+    store.withdraw(anna, gone)
+    store.undo(anna, ranking_id=skipped)
+    store.begin_round({})  # after all that
+    known = store.taken_back()
+    assert [(one.id, one.person, one.prompt, one.for_good, one.rounds) for one in known] == [
+        (skipped, "anna", "prompt 2", False, []),
+        (gone, "anna", "prompt 1", True, [1, 3]),
+        (changed, "anna", "prompt 0", False, [1, 3]),
+    ]
+    orders = [(one.before[0], one.after and one.after[0]) for one in known]
+    assert orders == [
+        (None, None),
+        (Order([2, 1, 1, 3]), None),
+        (Order([1, 2, 3, 4]), Order([2, 1, 3, 4])),
+    ]
+    assert known[2].after[1].comment == "hm"
+    store.withdraw(anna, again)  # what it was changed into: the change stays on record, both count
+    assert [one.id for one in store.taken_back(2)] == [again, skipped]
+    assert store.taken_back()[3].after[0] == Order([2, 1, 3, 4])
+    assert store.taken_back_counts() == {"changed": 2, "withdrawn": 2}
