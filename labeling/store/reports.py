@@ -151,7 +151,11 @@ class Reports(Instructions):
             join prompts on prompts.id = tasks.prompt_id
             join people on people.id = rankings.person_id
             left join judges on judges.person_id = people.id
-            where withdrawn_at is not null order by withdrawn_at desc, rankings.id desc limit ?
+            where rankings.id in (
+                select id from rankings where withdrawn_at is not null
+                order by withdrawn_at desc, id desc limit ?
+            )
+            order by withdrawn_at desc, rankings.id desc
             """,
             [limit],
         )
