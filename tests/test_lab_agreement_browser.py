@@ -144,11 +144,14 @@ def test_without_a_bias_it_says_so_and_sizes_are_told_apart(site, store, visit):
 
     fill(site, ["Marta"], 60, shuffled)
     fill(site, ["Marta"], 30, shuffled, responses=2)
+    fill(site, ["Marta"], 3, shuffled, responses=3)
     page = agreement(visit)
     position = part(page, "position")
     expect(position.locator(".part-verdict")).to_contain_text("No bias seen (p = ")
     position.get_by_text("By number of responses").click()
-    expect(position.locator("h3")).to_have_text(["30 tasks with 2 responses", "60 tasks with 4 responses"])
+    sizes = ["30 tasks with 2 responses", "3 tasks with 3 responses", "60 tasks with 4 responses"]
+    expect(position.locator("h3")).to_have_text(sizes)
+    expect(position.locator("h3:nth-of-type(2) + .about")).to_have_text("Too few to tell.")
     expect(part(page, "length").locator(".part-verdict")).to_contain_text("No preference for length seen")
     assert page.locator(".part .badge-rejected").count() == 0
 

@@ -94,6 +94,8 @@ def test_what_judges_said_stands_apart_and_beside_people(site, store, lab):
     expect(lab.locator(".people-words")).to_have_text(
         "50 rankings: 25 by 1 person, 0 by 0 programs (0 %), 25 by 1 judge."
     )
+    expect(lab.locator(".people-list tbody tr")).to_have_count(2)
+    expect(lab.locator(".people-idle")).to_contain_text("looked at a page and ranked nothing.")
     expect(lab.locator(".taken-words")).to_have_text("No ranking has been changed or withdrawn.")
     assert lab.locator(".taken-list table").count() == 0
     lab.get_by_role("tab", name="Agreement").click()

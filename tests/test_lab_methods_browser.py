@@ -52,6 +52,14 @@ def test_ppo_and_dpo_stand_side_by_side(store, visit):
     expect(rows.filter(has_text="Time")).to_contain_text("12 s")
     expect(rows.filter(has_text="Most memory")).to_contain_text("900 MiB801 MiB")
 
+    page.set_viewport_size({"width": 390, "height": 800})  # rounds become cards, their figures stay a table
+    expect(page.locator(".round-row th").first).to_have_css("display", "flex")
+    expect(rows.nth(0)).to_be_visible()
+    left, right = (cell.bounding_box() for cell in rows.nth(1).locator("td").all())
+    assert left["x"] < right["x"]
+    assert left["y"] == right["y"]
+    assert page.locator(".round-samples .scroll").evaluate("box => box.scrollWidth <= box.clientWidth")
+
 
 def test_learning_from_demonstrations_is_asked_for_and_shown_beside_prompting(store, site, visit):
     from playwright.sync_api import expect
@@ -74,12 +82,16 @@ def test_learning_from_demonstrations_is_asked_for_and_shown_beside_prompting(st
     expect(page.locator(".control-answer")).to_contain_text("Learn from demonstrations: asked.")
     assert [c["name"] for c in store.waiting_commands()] == ["sft"]
 
+    before = store.begin_round({"ppo": {"kl_limit": 1.0}}, "dpo")
+    store.add_metrics(before.id, 1, 7, {"dpo/heldout_kl": 1.9})
+    store.end_round(before.id, "rejected", "too far")
     round_ = store.begin_round({}, "sft")
     store.add_metrics(round_.id, 1, 4, {"sft/loss": 0.9, "sft/heldout_loss": 0.8})
     store.beat("sft", f"round {round_.id}: learning")
     expect(fact(page, "Worker")).to_contain_text("Learning from demonstrations (SFT)")
     expect(fact(page, "Next round")).to_contain_text("on demonstrations")
     expect(panel(page, "sft/heldout_loss")).to_contain_text("0.800")
+    expect(panel(page, "dpo/heldout_kl")).to_contain_text("over the limit")  # which SFT does not know
     expect(learn).to_have_attribute("title", "A round is running already.")
     store.end_round(round_.id, "rejected", "not better", SFT)
     page = lab(visit, "rounds")

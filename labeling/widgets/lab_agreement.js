@@ -71,7 +71,7 @@ function table(label, columns, items) {
     make("table", { class: "lab-table cards" },
       make("thead", null, make("tr", null, columns.map(([title]) => make("th", { scope: "col" }, title)))),
       make("tbody", null, items.map((item) => make("tr", null, columns.map(([title, cell], at) =>
-        make(at ? "td" : "th", { scope: at ? null : "row", "data-label": title, dir: at ? null : "auto" }, make("div", null, cell(item)))))))));
+        make(at ? "td" : "th", { scope: at ? null : "row", "data-label": title }, make("div", null, cell(item)))))))));
 }
 
 const cell = (estimate, show) => !estimate ? "–" : [show(estimate.value),
@@ -81,21 +81,23 @@ const SHARE = { from: 0, to: 1, mark: 0.5 };
 const COEFFICIENT = { from: -1, to: 1, mark: 0 };
 const ENDS = ["the reverse", "chance", "the same"];
 
+const agreementRows = (label, { same_order, tau, alpha }) => rows(label, ENDS,
+  row("Pairs in the same order", same_order, SHARE, whole, "pair"),
+  row("Kendall’s tau-b", tau, COEFFICIENT, plain, "task"),
+  row("Krippendorff’s alpha", alpha, COEFFICIENT, plain, "task"));
+
 function agreementPart({ overall, pairs, over_time }) {
   if (overall.too_few) {
     return part("agreement", "Agreement", overall.too_few,
       about("To compare annotators, have some tasks ranked by two of them, one after the other: ",
         make("code", null, "python app.py --overlap 0.1"), " does so with a tenth of the tasks."));
   }
-  const { same_order, tau, alpha, tasks, all_tied } = overall;
+  const { same_order, tasks, all_tied } = overall;
   const head = same_order
     ? "Two annotators put " + whole(same_order.value) + " of pairs in the same order (" + range(same_order.low, same_order.high, whole) + "); by chance it would be 50 %."
     : "No pair of responses was decided by two annotators.";
   return part("agreement", "Agreement", head,
-    rows("Agreement of two annotators", ENDS,
-      row("Pairs in the same order", same_order, SHARE, whole, "pair"),
-      row("Kendall’s tau-b", tau, COEFFICIENT, plain, "task"),
-      row("Krippendorff’s alpha", alpha, COEFFICIENT, plain, "task")),
+    agreementRows("Agreement of two annotators", overall),
     about("From ", plural(tasks, "task"), " ranked by two annotators or more. Bars are 95 % intervals. Tau and alpha (ordinal) are 1 in full agreement and 0 by chance. For comparison: the labellers of InstructGPT put 73 % of pairs in the same order.",
       all_tied ? " Tau leaves out " + plural(all_tied, "comparison") + " in which somebody tied all responses." : "",
       report.partial ? " In " + plural(report.partial, "ranking") + " some responses were not compared; they count as tied last." : ""),
@@ -117,13 +119,13 @@ function judgesPart(judges) {
     ? [make("bdi", null, best.judge), " puts " + whole(best.agreed.same_order.value) + " of pairs in the order people do"
       + (known(best.agreed.same_order.low) ? " (" + range(best.agreed.same_order.low, best.agreed.same_order.high, whole) + ")" : "") + "; by chance it would be 50 %."]
     : judges[0].agreed.too_few || "No pair of responses was decided by a person and a judge.";
-  const bars = judges.flatMap(({ judge, agreed }) => agreed.too_few ? [] : [
-    row([make("bdi", null, judge), ", same order"], agreed.same_order, SHARE, whole, "pair"),
-    row("Kendall’s tau-b", agreed.tau, COEFFICIENT, plain, "task"),
-    row("Krippendorff’s alpha", agreed.alpha, COEFFICIENT, plain, "task")]);
+  const compared = judges.filter(({ agreed }) => !agreed.too_few);
+  const bars = compared.map(({ judge, agreed }) => [
+    compared.length > 1 ? make("h3", null, make("bdi", null, judge)) : null,
+    agreementRows("Agreement of people and " + judge, agreed)]);
   const few = judges.filter(({ agreed }) => best && agreed.too_few);
   return part("judges", "People and judges", head,
-    bars.length ? rows("Agreement of people and judges", ENDS, ...bars) : null,
+    bars,
     few.map(({ judge, agreed }) => about(make("bdi", null, judge), ": " + agreed.too_few)),
     about("Each judge, a model that ranks by the constitution, beside every person who ranked the same tasks. ",
       make("code", null, "python app.py judge --compare 50"), " lets one rank what people have ranked. Bars are 95 % intervals."));
@@ -131,6 +133,7 @@ function judgesPart(judges) {
 
 const LETTERS = "ABCD";
 function positionRows(label, positions) {
+  if (!positions.some(Boolean)) return about("Too few to tell.");
   const scale = aroundHalf(positions);
   return rows(label, scale.ends, positions.map((estimate, at) => row("Response " + LETTERS[at], estimate, scale, whole, "pair")));
 }
@@ -164,7 +167,8 @@ function lengthPart({ too_few, verdict, biased, longer_wins, longer_wins_tokens,
 function when({ begin, end, policies: [oldest, newest] }) {
   const day = (time) => new Date(time * 1000).toLocaleDateString([], { day: "numeric", month: "short" });
   const hour = (time) => new Date(time * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  const times = day(begin) === day(end) ? day(begin) + ", " + hour(begin) + "–" + hour(end) : day(begin) + "–" + day(end);
+  const hours = hour(begin) === hour(end) ? hour(begin) : hour(begin) + "–" + hour(end);
+  const times = day(begin) === day(end) ? day(begin) + ", " + hours : day(begin) + "–" + day(end);
   return [times, make("span", { class: "row-policy" }, oldest === newest ? "policy " + oldest : "policies " + oldest + " to " + newest)];
 }
 

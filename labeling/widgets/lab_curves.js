@@ -5,7 +5,8 @@
 // How much KL a round allows is in its settings. The other limits are habits, not laws.
 
 const KL_WARNING = 10;
-const klLimit = () => shared.rounds[0]?.config?.ppo?.kl_limit ?? 30;
+// Of the newest round that has one: SFT knows no limit.
+const klLimit = () => shared.rounds.map(({ config }) => config?.ppo?.kl_limit).find(known) ?? 30;
 
 const PANELS = [
   {
@@ -42,18 +43,18 @@ const PANELS = [
       : v > KL_WARNING && "KL is over " + number(KL_WARNING) + " nats: read responses before you trust the score.",
   },
   {
-    group: "main", name: "dpo/heldout_score", title: "DPO: held-out score", optional: true, joined: true,
+    group: "main", name: "dpo/heldout_score", title: "DPO: held-out score", optional: true,
     about: "What the reward model gives the policy on prompts that DPO does not see: it chooses which step is kept.",
     lines: [{ at: 0, label: "reference", kind: "note", right: true }],
     words: (v) => v >= 0 ? "above the reference" : "below the reference",
   },
   {
-    group: "main", name: "dpo/heldout_kl", title: "DPO: KL", unit: "nats", low: 0, optional: true, joined: true,
+    group: "main", name: "dpo/heldout_kl", title: "DPO: KL", unit: "nats", low: 0, optional: true,
     about: "How far the policy has moved from the reference, summed over a response.",
     words: (v) => v > klLimit() ? "over the limit" : "from the reference",
   },
   {
-    group: "main", name: "sft/heldout_loss", title: "SFT: held-out loss", unit: "nats per token", optional: true, joined: true,
+    group: "main", name: "sft/heldout_loss", title: "SFT: held-out loss", unit: "nats per token", optional: true,
     about: "On demonstrations that are not learned from: the lowest is kept.",
     words: (v, { first }) => v < first ? "down from " + number(first) : "not lower than at first",
     sign: (v, { first, steps }) => steps > 2 && v > first && "The loss on held-out demonstrations rises: the policy learns them by heart.",

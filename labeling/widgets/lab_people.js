@@ -5,7 +5,7 @@ const find = (selector) => element.querySelector(selector);
 const signal = mounted("people");
 const KINDS = { human: "person", program: "program", judge: "judge" };
 const COLUMNS = [
-  ["Annotator", (person) => person.name],
+  ["Annotator", (person) => make("bdi", null, person.name)],
   ["Kind", (person) => badge(person.kind === "judge" ? "program" : person.kind, KINDS[person.kind] || person.kind)],
   ["Rankings", (person) => String(person.rankings)],
   ["Share", (person, all) => all ? percent(person.rankings / all) : "–"],
@@ -22,11 +22,14 @@ function draw(people) {
     ? plural(all, "ranking") + ": " + sum("human") + " by " + count("human", "person", "people") + ", " + sum("program") +
       " by " + count("program", "program") + " (" + percent(sum("program") / all) + ")" + judged + "."
     : "Nobody has ranked anything yet.";
-  renderWhenChanged(find(".people-list"), [people, Math.round(serverNow() / 60)], () => people.length
+  const shown = people.filter(({ rankings, skips }) => rankings || skips);
+  const idle = people.length - shown.length;
+  find(".people-idle").textContent = idle ? plural(idle, shown.length ? "other" : "visitor") + " looked at a page and ranked nothing." : "";
+  renderWhenChanged(find(".people-list"), [shown, Math.round(serverNow() / 60)], () => shown.length
     ? make("div", { class: "scroll" }, make("table", { class: "lab-table cards" },
       make("thead", null, make("tr", null, COLUMNS.map(([title]) => make("th", { scope: "col" }, title)))),
-      make("tbody", null, people.map((person) => make("tr", null, COLUMNS.map(([title, cell], at) =>
-        make(at ? "td" : "th", { scope: at ? null : "row", "data-label": title, dir: at ? null : "auto" }, cell(person, all))))))))
+      make("tbody", null, shown.map((person) => make("tr", null, COLUMNS.map(([title, cell], at) =>
+        make(at ? "td" : "th", { scope: at ? null : "row", "data-label": title }, cell(person, all))))))))
     : null);
 }
 
@@ -41,24 +44,24 @@ repeat(1500, async () => {
 
 // ---- what was changed or withdrawn -----------------------------------------------------------------------------
 
-const said = (name, words) => make("span", { class: "taken-order " + name }, words);
-
-// before -> after; the order may be the same and only what was said beside it differ.
+// The order may be the same, and only what was said beside it differ.
 function change(one) {
-  const also = one.also.length ? make("span", { class: "interval" }, "also changed: " + one.also.join(", ")) : null;
-  if (one.withdrawn) return [said("gone", one.before), make("span", { class: "interval" }, "withdrawn")];
-  if (one.after === null) return [said("gone", one.before), make("span", { class: "interval" }, "not ranked again yet")];
-  if (one.after === one.before) return [said("", one.before), also || make("span", { class: "interval" }, "the same again")];
-  return [said("gone", one.before), " → ", said("", one.after), also];
+  const note = (words) => make("span", { class: "interval" }, words);
+  const also = one.also.length ? note("also changed: " + one.also.join(", ")) : null;
+  const gone = make("span", { class: "gone" }, one.before);
+  if (one.withdrawn) return [gone, note("withdrawn")];
+  if (one.after === null) return [gone, note("not ranked again yet")];
+  if (one.after === one.before) return [make("strong", null, one.before), also || note("the same again")];
+  return [gone, " → ", make("strong", null, one.after), also];
 }
 
 const trained = ({ rounds }) => !rounds.length ? "no" : rounds.length < 4 ? "in " + (rounds.length > 1 ? "rounds " : "round ") + rounds.join(", ")
   : "in " + rounds.length + " rounds, " + rounds[0] + " to " + rounds[rounds.length - 1];
 
 const TAKEN = [
-  ["Annotator", (one) => [make("bdi", null, one.person), one.kind === "human" ? null : badge("program", one.kind)]],
+  ["Annotator", (one) => [make("bdi", null, one.person), one.kind === "human" ? null : make("span", { class: "taken-small" }, one.kind)]],
   ["When", (one) => make("span", { title: clock(one.at) }, ago(one.at))],
-  ["Prompt", (one) => [make("span", { class: "taken-prompt", dir: "auto" }, one.prompt), make("span", { class: "taken-task" }, "task " + one.task_id)]],
+  ["Prompt", (one) => [make("span", { class: "taken-prompt", dir: "auto" }, one.prompt), make("span", { class: "taken-small" }, "task " + one.task_id)]],
   ["Order", change],
   ["Trained on before", trained],
 ];

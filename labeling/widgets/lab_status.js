@@ -142,7 +142,8 @@ function nextRoundFact(status) {
   const used = status.last_round?.rankings || 0;
   const left = status.until_next_round ?? Math.max(0, size - (status.rankings - used));
   const bar = make("span", { class: "bar", "aria-hidden": "true" }, make("span", { style: "width:" + Math.round(100 * Math.min(1, 1 - left / size)) + "%" }));
-  return fact("Next round", left > 0 ? "in " + plural(left, "ranking") : "as soon as the worker is free", bar, "every " + size);
+  const soon = paused(status) ? "when it is resumed" : "as soon as the worker is free";
+  return fact("Next round", left > 0 ? "in " + plural(left, "ranking") : soon, bar, "every " + size);
 }
 
 function workerFact(status) {
