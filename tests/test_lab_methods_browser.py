@@ -32,7 +32,8 @@ def test_ppo_and_dpo_stand_side_by_side(store, visit):
 
     round_ = store.begin_round({}, "both")
     store.add_metrics(round_.id, 1, 1, {"dpo/loss": 0.69, "objective/kl": 0.5})
-    store.add_metrics(round_.id, 1, 7, {"dpo/heldout_score": 0.62, "dpo/heldout_kl": 1.9})
+    best = {"policy/best_update": 7.0}  # counts DPO's steps, beside PPO's one update
+    store.add_metrics(round_.id, 1, 7, {"dpo/heldout_score": 0.62, "dpo/heldout_kl": 1.9} | best)
     store.beat("dpo", f"round {round_.id}: DPO step 7 on 600 preferences")
     page = lab(visit)
     expect(fact(page, "Worker")).to_contain_text("Training the policy (DPO)")
@@ -42,6 +43,7 @@ def test_ppo_and_dpo_stand_side_by_side(store, visit):
     expect(page.locator(".curves-table caption")).to_have_text(
         ["PPO updates, newest first", "DPO, newest first"]
     )
+    expect(page.locator(".curves-table table").first.locator("tbody tr")).to_have_count(1)
     store.end_round(round_.id, "rejected", "by DPO, and not better", BOTH)
     page = lab(visit, "rounds")
     expect(page.locator(".round-row").first).to_contain_text("PPO and DPO")

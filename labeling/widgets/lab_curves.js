@@ -109,6 +109,7 @@ const PANELS = [
   },
 ];
 const GROUPS = { main: "Is it getting better?", text: "What it writes", inner: "Inside the training", more: "Other metrics" };
+const NO_CURVE = "policy/best_update"; // PPO and DPO both count in it: in a round of both it is no line, and no axis
 const COMPANIONS = ["reward_model/accuracy_low", "reward_model/accuracy_high"];
 
 const find = (selector) => element.querySelector(selector);
@@ -256,7 +257,7 @@ function drawEmpty() {
     make("h2", null, "No round yet"),
     make("p", null, "The curves appear here when the first round begins" +
       (more > 0 ? ", after " + plural(more, "more ranking") + "." : ".") +
-      " A round trains the reward model on all rankings, then the policy against it (PPO), and publishes it or says why not."),
+      " A round trains the reward model on all rankings, then the policy, and publishes it or says why not."),
     make("p", null, make("a", { href: "/annotate" }, "Rank responses"), ", or let a program do it: ",
       make("code", null, "python app.py simulate --rankings 200")),
   ]);
@@ -305,7 +306,7 @@ async function load() {
   let added = 0;
   for (let page = 1; page < 1000 && !signal.aborted; page += 1) {
     const { metrics } = await api("metrics?since=" + data.lastId);
-    metrics.forEach((row) => data.add(row));
+    metrics.forEach((row) => data.add(row.name === NO_CURVE ? { ...row, value: null } : row));
     added += metrics.length;
     if (metrics.length < 500) break;
     if ((page & (page - 1)) === 0) redraw();

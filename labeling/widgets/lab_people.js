@@ -24,7 +24,7 @@ function draw(people) {
     : "Nobody has ranked anything yet.";
   const shown = people.filter(({ rankings, skips }) => rankings || skips);
   const idle = people.length - shown.length;
-  find(".people-idle").textContent = idle ? plural(idle, shown.length ? "other" : "visitor") + " looked at a page and ranked nothing." : "";
+  find(".people-idle").textContent = idle && shown.length ? plural(idle, "other") + " looked at a page and ranked nothing." : "";
   renderWhenChanged(find(".people-list"), [shown, Math.round(serverNow() / 60)], () => shown.length
     ? make("div", { class: "scroll" }, make("table", { class: "lab-table cards" },
       make("thead", null, make("tr", null, COLUMNS.map(([title]) => make("th", { scope: "col" }, title)))),
