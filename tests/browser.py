@@ -68,14 +68,14 @@ class Site:
     url: str
     store: Any
 
-    def add_task(self, responses: list[str], prompt: str = "Which is best?") -> int:
+    def add_task(self, responses: list[str], prompt: str = "Which is best?", seed: int | None = None) -> int:
         """Put a task into the queue, as the worker does. The store shuffles the positions."""
         from labeling.store import NewResponse
 
         self.store.add_prompts([(prompt, "train")], "test")
         prompt_id = next(p.id for p in self.store.prompts() if p.text == prompt)
         new = [NewResponse(text, len(text.split()), True, {"temperature": 1.0}) for text in responses]
-        return self.store.add_task(prompt_id, self.store.published().version, new)
+        return self.store.add_task(prompt_id, self.store.published().version, new, seed=seed)
 
     def query(self, sql: str, *values: Any) -> list[tuple]:
         """Read the file as anybody could, with nothing of ours in between."""

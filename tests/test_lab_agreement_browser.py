@@ -22,8 +22,9 @@ def fill(site, names, tasks, rank, kind="human", seconds=20.0, responses=4):
     people = [site.store.add_person(f"token of {name}", name, kind).id for name in names]
     rng = random.Random(1)
     with site.store.write():
-        for _ in range(tasks):
-            task = site.add_task(["word " * rng.randint(1, 30) + str(at) for at in range(responses)])
+        for number in range(tasks):
+            texts = ["word " * rng.randint(1, 30) + str(at) for at in range(responses)]
+            task = site.add_task(texts, seed=number)  # or lengths would be preferred in one run of twenty
             site.store.db.execute("update tasks set wanted = ? where id = ?", [len(people), task])
             for person in people:
                 site.store.add_ranking(
