@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from labeling.export import MODELS, ExportConfig
-from labeling.importing import ImportConfig
+from labeling.importing import ImportConfig, SourceConfig
 from labeling.options import one_sentence, with_options, with_value
 from labeling.serve import ServeConfig
 from labeling.simulate import SimulateConfig
@@ -209,9 +209,12 @@ def export(config: ExportConfig) -> None:
 
 
 @cli.command()
+@with_options(reading=SourceConfig)
 def sft(
+    reading: SourceConfig,
     data: Annotated[
-        Path | None, typer.Option(help="JSON Lines of demonstrations; beside those the run has.")
+        str | None,
+        typer.Option(help="File, folder or hub id of demonstrations, imported first; beside the run's."),
     ] = None,
     run_dir: RunDir = Path("runs/default"),
     epochs: Annotated[
@@ -239,23 +242,24 @@ def sft(
         if not (model and data):
             print("--out needs --model and --data as well.", file=sys.stderr)
             raise typer.Exit(2)
-        from data.demonstrations import read_demonstrations
+        from labeling.demonstrations import read_demonstrations
+
+        with one_sentence(ValueError):
+            demonstrations = read_demonstrations(data, reading, print)
         from rlhf.models import ModelError
         from rlhf.sft_model import make_sft_model
         from rlhf.sft_round import sft_round_config
 
         with one_sentence(ModelError, ValueError):
             config = sft_round_config(asked)
-            ended = make_sft_model(
-                model, read_demonstrations(data), out, config, tuning=tuning, device=device
-            )
+            ended = make_sft_model(model, demonstrations, out, config, tuning=tuning, device=device)
         published, sentence, summary = ended.published, ended.reason, ended.summary
     else:
         from labeling.learn import learn
         from labeling.store import StoreError
 
         with one_sentence(StoreError, ValueError):
-            ended = learn(run_dir, asked | {"data": data and str(data), "from_base": from_base or None})
+            ended = learn(run_dir, asked | {"from_base": from_base or None}, data, reading)
         published, sentence, summary = ended.published, ended.sentence, ended.summary
     print("\n".join([*losses(summary), sentence]))
     raise typer.Exit(0 if published else 1)

@@ -31,18 +31,11 @@ def _help(default: object, text: str, *flags: str):
 
 
 @dataclass(frozen=True)
-class ImportConfig:
-    """Options of `python app.py import`; the help texts are the command line's."""
+class SourceConfig:
+    """How a source is read: options of `python app.py import` and of `sft --data`."""
 
-    run_dir: Path = field(
-        default=Path("runs/default"), metadata={"help": "Where it goes; made if it is not there."}
-    )
-    dry_run: bool = _help(False, "Store nothing; show what the first rows become.", "--dry-run")
     format: str = _help("auto", f"auto, or one of {', '.join(FORMATS)}.")
     as_: str = _help("", "Take it as prompts, demonstrations or preferences; empty: what it is.", "--as")
-    ask_prompts: bool = _help(
-        False, "Ask the prompts of demonstrations and preferences here, too.", "--ask-prompts"
-    )
     split: str = _help("train", "Split of a data set.")
     subset: str = _help("", "Configuration or folder of a data set.")
     encoding: str = _help("auto", "Of text files: auto (UTF-8 or UTF-16), latin-1 ...")
@@ -60,6 +53,19 @@ class ImportConfig:
                 raise ValueError(f"--{name} is {value}; wanted: {wanted}.")
 
 
+@dataclass(frozen=True)
+class ImportConfig(SourceConfig):
+    """Options of `python app.py import`; the help texts are the command line's."""
+
+    run_dir: Path = field(
+        default=Path("runs/default"), metadata={"help": "Where it goes; made if it is not there."}
+    )
+    dry_run: bool = _help(False, "Store nothing; show what the first rows become.", "--dry-run")
+    ask_prompts: bool = _help(
+        False, "Ask the prompts of demonstrations and preferences here, too.", "--ask-prompts"
+    )
+
+
 @dataclass
 class Tally:
     """What has come of the rows so far."""
@@ -69,6 +75,7 @@ class Tally:
     added: Counter = field(default_factory=Counter)  # prompts, demonstrations, preferences, known
     refused: dict[str, dict] = field(default_factory=dict)  # why -> rows, lines
     stopped: str = ""  # why it ended before its end
+    interrupted: bool = False  # by a person
 
     def refuse(self, read: Read) -> None:
         """Count a row that was of no use."""
@@ -91,11 +98,7 @@ class Tally:
 
 def import_into(source: str, config: ImportConfig) -> int:
     """Import, and say what came of it; returns the exit code. Raises StoreError, SourceError."""
-    rows = read_rows(source, config.split, config.subset, config.encoding)
-    reads = read_items(islice(rows, config.limit or None), config.format, config.as_)
-    first = list(islice(reads, 1))  # what cannot be read at all makes no run
-    tally = Tally()
-    items = _items(chain(first, reads), tally)
+    items, tally = open_source(source, config)
     if config.dry_run:
         for number, item in enumerate(items):
             tally.added[item.kind] += 1
@@ -107,8 +110,20 @@ def import_into(source: str, config: ImportConfig) -> int:
     print(summary(source, config, tally))
     if tally.stopped:
         print(tally.stopped, file=sys.stderr)
-        return 2
+        return 130 if tally.interrupted else 2
     return 0 if sum(tally.added.values()) else 1
+
+
+def open_source(source: str, config: SourceConfig) -> tuple[Iterator[Item], Tally]:
+    """What its rows become, one after the other, and the tally of them, which is filled on the way.
+
+    Raises SourceError where nothing can be read; where that comes later, the tally says so.
+    """
+    rows = read_rows(source, config.split, config.subset, config.encoding)
+    reads = read_items(islice(rows, config.limit or None), config.format, config.as_)
+    first = list(islice(reads, 1))  # what cannot be read at all makes no run
+    tally = Tally()
+    return _items(chain(first, reads), tally), tally
 
 
 def add_all(store: Store, source: str, items: Iterator[Item], ask: bool, tally: Tally) -> None:
@@ -137,24 +152,38 @@ def _items(reads: Iterable[Read], tally: Tally) -> Iterator[Item]:
         tally.stopped = str(error)
     except KeyboardInterrupt:
         tally.stopped = "Stopped by a person; importing it again adds the rest."
+        tally.interrupted = True
 
 
 def summary(source: str, config: ImportConfig, tally: Tally) -> str:
     """What came of it, for a terminal."""
-    as_what = f" as {tally.format}" if tally.format else ""
-    lines = [f"{source}: {_count(tally.rows, 'row')} read{as_what}"]
-    kinds = [f"{tally.added[kind]:,} {kind}" for kind in AS if tally.added[kind]] or ["nothing"]
     word = "would be added to" if config.dry_run else "added to"
-    known = f"; {tally.added['known']:,} there already" if tally.added["known"] else ""
-    lines.append(f"{word} {config.run_dir}: {', '.join(kinds)}{known}")
-    if tally.refused:
-        lines.append(f"refused: {_count(tally.refused_rows, 'row')}")
-    for why, entry in sorted(tally.refused.items(), key=lambda item: -item[1]["rows"]):
-        where = ", ".join(map(str, entry["lines"])) + (" ..." if entry["rows"] > len(entry["lines"]) else "")
-        lines.append(f"  {entry['rows']:,} x {why} (line {where})")
+    lines = [rows_read(source, tally), f"{word} {config.run_dir}: {added(tally)}", *refusals(tally)]
     if tally.added["preferences"] and not config.dry_run:
         lines.append("The next round's reward model learns from them; 'train now' in the lab starts one.")
     return "\n".join(lines)
+
+
+def rows_read(source: str, tally: Tally) -> str:
+    """How many, and as what."""
+    as_what = f" as {tally.format}" if tally.format else ""
+    return f"{source}: {_count(tally.rows, 'row')} read{as_what}"
+
+
+def added(tally: Tally) -> str:
+    """How many of each kind."""
+    kinds = [f"{tally.added[kind]:,} {kind}" for kind in AS if tally.added[kind]] or ["nothing"]
+    known = f"; {tally.added['known']:,} there already" if tally.added["known"] else ""
+    return ", ".join(kinds) + known
+
+
+def refusals(tally: Tally) -> list[str]:
+    """How many rows were of no use, and a line for each reason; [] when all were."""
+    lines = [f"refused: {_count(tally.refused_rows, 'row')}"] if tally.refused else []
+    for why, entry in sorted(tally.refused.items(), key=lambda item: -item[1]["rows"]):
+        where = ", ".join(map(str, entry["lines"])) + (" ..." if entry["rows"] > len(entry["lines"]) else "")
+        lines.append(f"  {entry['rows']:,} x {why} (line {where})")
+    return lines
 
 
 def shown(item: Item) -> str:

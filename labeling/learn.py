@@ -5,6 +5,7 @@ meanwhile. Neither this process nor the web process loads torch: what happens is
 lab reads it.
 """
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.demonstrations import read_demonstrations
+from labeling.demonstrations import import_demonstrations
+from labeling.importing import SourceConfig
 from labeling.serve import ServeError, lock_run
 from labeling.store import Store, StoreError, open_store
-from labeling.supervisor import child_environment, worker_command
+from labeling.supervisor import REFUSED, child_environment, worker_command
 
 EVERY = 0.3  # seconds between two looks at the store
+PATIENCE = 2.0  # seconds that the worker has to end in order
 
 
 @dataclass(frozen=True)
@@ -30,64 +33,103 @@ class Ended:
     summary: dict[str, Any]
 
 
-def learn(run_dir: Path, asked: dict[str, Any], echo: Callable[[str], None] = print) -> Ended:
-    """Have the run learn from its demonstrations, and those of the file `asked["data"]`.
+def learn(
+    run_dir: Path,
+    asked: dict[str, Any],
+    data: str | None = None,
+    reading: SourceConfig | None = None,
+    echo: Callable[[str], None] = print,
+) -> Ended:
+    """Have the run learn from its demonstrations, among them those of the source `data`, read as `reading`
+    says, which are imported before.
 
-    asked: settings of `rlhf.sft.SFTConfig` by name, `from_base`, `data`; None: as it is by default. Raises
-    StoreError and ValueError with one sentence.
+    asked: settings of `rlhf.sft.SFTConfig` by name and `from_base`; None: as it is by default. Raises
+    StoreError and ValueError with one sentence, and KeyboardInterrupt with one where there is something to
+    say of what a person has interrupted.
     """
     asked = {name: value for name, value in asked.items() if value is not None}
-    if "data" in asked:
-        found = read_demonstrations(Path(asked["data"]))
-        asked["data"] = str(Path(asked["data"]).resolve())
-        echo(f"{len(found)} demonstrations in {asked['data']}")
     if not (run_dir / "labels.db").exists():
         raise StoreError(
             f"There is no run in {run_dir} yet: start one with python app.py, or give --out FOLDER to make a "
             "model of its own."
         )
-    with open_store(run_dir, migrate=True) as store, ExitStack() as stack:
+    with open_store(run_dir, migrate=True) as store:
         config = store.get_setting("config")
         if not config:
             raise StoreError(f"{run_dir} was never served; start it once with python app.py.")
+        if data is not None:
+            import_demonstrations(store, run_dir, data, reading or SourceConfig(), echo)
         before = next((r.id for r in store.rounds(1)), 0)
         command = store.add_command("sft", asked)
+        served = True
         try:
-            stack.enter_context(lock_run(run_dir))
-        except ServeError:  # a server has it, and a worker
-            child = None
-        else:
-            echo("The run is not served, so a worker is started for this alone.")
-            child = stack.enter_context(_worker(run_dir, config))
-        said = ""
-        while True:
-            over = child is not None and child.poll() is not None
-            ended = _ended(store, command, before)
-            if ended or over:
-                break
-            worker = store.worker_status()
-            words = worker["detail"] or worker["state"]
-            if words != said:
-                said = words
-                echo(words)
-            time.sleep(EVERY)
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(lock_run(run_dir))
+                except ServeError:  # a server has it, and a worker
+                    child = None
+                else:
+                    served = False
+                    echo("The run is not served, so a worker is started for this alone.")
+                    child = stack.enter_context(_worker(run_dir, config))
+                ended = _follow(store, command, before, child, echo)
+        except KeyboardInterrupt:
+            return _interrupted(store, command, before, served)
         if ended is None:
-            store.finish_command(command, "not done: the worker ended")
-            raise StoreError(_last_line(run_dir))
+            raise StoreError(_gone(store, command, run_dir))
         return ended
+
+
+def _follow(
+    store: Store, command: int, before: int, child: subprocess.Popen | None, echo: Callable[[str], None]
+) -> Ended | None:
+    """Say what happens until it has ended; None when the worker ended before that."""
+    said = ""
+    while True:
+        over = child is not None and child.poll() is not None
+        ended = _ended(store, command, before)
+        if ended or over:
+            return ended
+        worker = store.worker_status()
+        words = worker["detail"] or worker["state"]
+        if words != said:
+            said = words
+            echo(words)
+        time.sleep(EVERY)
 
 
 def _ended(store: Store, command: int, before: int) -> Ended | None:
     """What came of it; None while it waits or runs."""
-    mine = [r for r in store.rounds(20) if r.method == "sft" and r.id > before]
-    if mine:
-        round_ = mine[-1]  # the oldest of them
+    round_ = _mine(store, before)
+    if round_:
         if round_.state == "running":
             return None
         sentence = f"Round {round_.id} {round_.state}: {round_.reason}"
         return Ended(round_.state == "published", sentence, round_.summary or {})
     answer = next((c for c in store.commands(50) if c["id"] == command and c["done_at"]), None)
     return Ended(False, answer["outcome"], {}) if answer else None
+
+
+def _mine(store: Store, before: int):
+    """The first round on demonstrations after this one; None: there is none yet."""
+    return next((r for r in reversed(store.rounds(20)) if r.method == "sft" and r.id > before), None)
+
+
+def _interrupted(store: Store, command: int, before: int, served: bool) -> Ended:
+    """What to tell a person who pressed Ctrl-C: how it ended all the same, or, raised, what becomes of it."""
+    ended = _ended(store, command, before)
+    if ended:
+        return ended
+    round_ = _mine(store, before)
+    if served:
+        what = f"round {round_.id}" if round_ else "it"
+        raise KeyboardInterrupt(f"The server goes on with {what}; its lab page can stop a round.")
+    if round_:
+        raise KeyboardInterrupt(
+            f"Round {round_.id} is taken up at the next start, of python app.py or of sft."
+        )
+    store.finish_command(command, "not done: a person stopped it before it began")
+    raise KeyboardInterrupt("Stopped before the round had begun.")
 
 
 @contextmanager
@@ -100,13 +142,27 @@ def _worker(run_dir: Path, config: dict[str, Any]) -> Iterator[subprocess.Popen]
             stdout=log,
             stderr=subprocess.STDOUT,
             env=child_environment(),
+            process_group=0 if os.name == "posix" else None,  # Ctrl-C is for us, and we end it in order
         )
         try:
             yield child
             child.wait()  # it answers the round's sample prompts
         finally:
             child.stdin.close()
-            child.wait()
+            try:
+                child.wait(PATIENCE)
+            except subprocess.TimeoutExpired:  # it is not as far as to see that
+                child.kill()
+                child.wait()
+
+
+def _gone(store: Store, command: int, run_dir: Path) -> str:
+    """Why the worker ended before it was done; the store says so too."""
+    store.finish_command(command, "not done: the worker ended")
+    why = _last_line(run_dir)
+    if store.worker_status()["state"] == "starting":
+        store.beat("failed", REFUSED, error=why)
+    return why
 
 
 def _last_line(run_dir: Path) -> str:

@@ -69,9 +69,13 @@ def _options(kind: type) -> list[inspect.Parameter]:
 
 @contextmanager
 def one_sentence(*errors: type[Exception]) -> Iterator[None]:
-    """Let these errors end the command with their sentence and exit code 2, not with a traceback."""
+    """Let these errors end the command with their sentence and exit code 2, not with a traceback; Ctrl-C with
+    what there is to say of it, often nothing, and exit code 130."""
     try:
         yield
+    except KeyboardInterrupt as stop:
+        print(stop, end="\n" if str(stop) else "", file=sys.stderr)
+        raise typer.Exit(130) from stop
     except errors as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from error

@@ -27,6 +27,7 @@ HEALTHY_SECONDS = 60.0
 WORKER_NICENESS = 10
 LARGEST_LOG = 20_000_000
 CONFIGURATION_ERROR = 2  # the worker's exit code when asking again would not help
+REFUSED = "The start was refused."  # detail of the worker's state, beside the reason
 MODULE = ("-P", "-m")  # run a module of ours; -P: not one of the same name in the current folder
 log = logging.getLogger(__name__)
 
@@ -139,6 +140,7 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             if code == CONFIGURATION_ERROR and not self.worked:
+                self._beat("failed", REFUSED, why)
                 self.refusal = why
                 return
             wait = self.next_wait(wait, time.monotonic() - started if worked else 0.0)

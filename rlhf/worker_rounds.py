@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from data.demonstrations import Demonstration, read_demonstrations
+from data.demonstrations import Demonstration
 from data.preferences import RankedResponses
 from labeling.store import NewPolicy, RankedTask, Store, StoreError
 from rlhf import checkpoint
@@ -112,7 +112,7 @@ class Rounds:
             if command:
                 self.store.finish_command(command["id"], f"round {round_.id} started")
         self.heart.beat("sft", f"round {round_.id}: reading demonstrations", error=None)
-        self._to_its_end(round_, lambda: self._run_sft(round_, asked, config))
+        self._to_its_end(round_, lambda: self._run_sft(round_, config))
 
     def _to_its_end(self, round_, run: Callable[[], None]) -> None:
         """Whatever ends a round, its row says so."""
@@ -174,17 +174,13 @@ class Rounds:
         limits = (self.models.prompt_limit, self.config.max_new_tokens)
         return learnable(self.models.family, found, *limits, self.config.imported_weight)
 
-    def _run_sft(self, round_, asked: dict, config: SFTRoundConfig) -> None:
+    def _run_sft(self, round_, config: SFTRoundConfig) -> None:
         self.models.viewer.unpublished_ready = False  # it is being trained anew
         demonstrations = [
             Demonstration(d["prompt"], d["text"])
             for d in self.store.demonstrations()
             if d["split"] != "heldout"  # what policies are compared on is learned by none
         ]
-        if asked.get("data"):
-            heldout = {p.text for p in self.store.prompts("heldout")}
-            given = read_demonstrations(Path(asked["data"]))
-            demonstrations += [d for d in given if d.prompt not in heldout]
         base = self.models.base_model()
         seed = self.config.seed + round_.id
         self._follow(round_, run_sft_round(self.models.family, demonstrations, base, config, seed))

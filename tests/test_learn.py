@@ -13,6 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from app import cli
+from labeling.demonstrations import import_demonstrations
+from labeling.importing import SourceConfig
 from labeling.learn import learn
 from labeling.serve import lock_run
 from labeling.store import Better, Remarks, StoreError, open_store
@@ -151,7 +153,8 @@ def test_app_sft_starts_a_worker_for_this_alone_where_none_runs(worker, data, tm
     words = ["sft", "--data", str(data), "--run-dir", str(tmp_path / "run")]
     ended = CliRunner().invoke(cli, [*words, "--epochs", "3", "--learning-rate", "0.01"])
     assert ended.exit_code == 0, ended.output
-    assert "40 demonstrations in" in ended.output
+    assert "40 demonstrations\n" in ended.output
+    assert "There are 36 demonstrations to learn from, and 4 of held-out prompts." in ended.output
     assert "a worker is started for this alone" in ended.output
     lines = [line.split() for line in ended.output.splitlines()]
     assert ["held-out", "loss", "perplexity"] in lines
@@ -162,13 +165,14 @@ def test_app_sft_starts_a_worker_for_this_alone_where_none_runs(worker, data, tm
         samples = store.samples("round-1")
         assert samples
         assert {s["state"] for s in samples} == {"done"}
-        assert store.round(1).config["asked"]["data"] == str(data)
+        assert store.round(1).summary["demonstrations"] == 29  # of 36 the rest judges, and 4 are held out
     with lock_run(tmp_path / "run"):
         pass  # let go
 
 
 def test_alone_it_ends_though_the_run_was_paused_in_a_round(worker, data):
-    asked = {"data": str(data), "epochs": 1}
+    import_demonstrations(worker.store, worker.run_dir, str(data), SourceConfig(), print)
+    asked = {"epochs": 1}
     worker.store.begin_round({"asked": asked}, "sft")  # a worker was killed in it
     worker.commands.paused = True
     ask(worker, asked)
@@ -181,15 +185,20 @@ def test_alone_it_ends_though_the_run_was_paused_in_a_round(worker, data):
 def test_app_sft_says_in_one_sentence_what_is_missing(worker, tmp_path, data):
     with pytest.raises(StoreError, match=r"There is no run in .*or give --out FOLDER"):
         learn(tmp_path / "nowhere", {})
-    with pytest.raises(ValueError, match="cannot be read"):
-        learn(tmp_path / "run", {"data": str(tmp_path / "no.jsonl")})
+    with pytest.raises(ValueError, match="There is no file or folder"):
+        learn(tmp_path / "run", {}, str(tmp_path / "no.jsonl"))
+    assert worker.store.waiting_commands() == []
     ended = CliRunner().invoke(cli, ["sft", "--out", str(tmp_path / "new"), "--data", str(data)])
     assert (ended.exit_code, ended.stderr.strip()) == (2, "--out needs --model and --data as well.")
     broken = worker.config.prompts
     Path(broken).unlink()
     worker.store.close()
     with pytest.raises(StoreError, match="cannot be read"):  # the worker's own sentence
-        learn(tmp_path / "run", {"data": str(data)})
+        learn(tmp_path / "run", {}, str(data))
+    with open_store(tmp_path / "run") as store:
+        status = store.worker_status()
+        assert (status["state"], status["detail"]) == ("failed", "The start was refused.")
+        assert "cannot be read" in status["error"]
 
 
 @pytest.mark.slow
@@ -207,7 +216,9 @@ def test_killed_in_sft_it_begins_again_as_it_was_asked_for(config, data, tmp_pat
                 time.sleep(0.02)
             return found
 
-        store.add_command("sft", ASKED | {"epochs": 30, "patience": 500, "data": str(data)})
+        import_demonstrations(store, run_dir, str(data), SourceConfig(), print)
+        data.unlink()  # it is in the run
+        store.add_command("sft", ASKED | {"epochs": 30, "patience": 500})
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
         wait(lambda: len(store.metrics()) > 4)
         process.send_signal(signal.SIGKILL)
@@ -221,8 +232,8 @@ def test_killed_in_sft_it_begins_again_as_it_was_asked_for(config, data, tmp_pat
             process.wait()
         round_ = store.round(1)
         assert (round_.state, round_.attempts) == ("published", 2), round_.reason
-        assert round_.config["asked"]["data"] == str(data)
-        assert round_.summary["demonstrations"] == 32
+        assert round_.config["asked"] == ASKED | {"epochs": 30, "patience": 500}
+        assert round_.summary["demonstrations"] == 29
         assert (run_dir / "policies" / "1" / "policy" / "model.safetensors").is_file()
         steps = [m["step"] for m in store.metrics(0, 10_000) if m["name"] == "sft/loss"]
         assert steps == sorted(set(steps))  # the broken attempt's points are drawn once
