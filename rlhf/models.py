@@ -62,6 +62,7 @@ class Family:
     """What the two families share. `kind` is 'full', 'lora' or 'qlora'."""
 
     kind: str
+    trusts_code = False  # whether code that comes with a model may be run, also of the base beside it
 
     def __init__(
         self,
@@ -396,4 +397,5 @@ def load_family(
             lay_together(base)
         family = LoraFamily(base, tokenizer, where, lora_rank, bf16, targets_of(base, lora_targets))
     family.token_budget, family.longest_tree = budget, min(family.longest_tree, budget)
+    family.trusts_code = trust_remote_code
     return family

@@ -151,11 +151,11 @@ def losses_of_base(
             return mean_loss(family, "reference", pairs)
     else:
         try:
-            tokenizer = load_tokenizer(base)
+            tokenizer = load_tokenizer(base, family.trusts_code)
             if tokenizer.get_vocab() != family.tokenizer.get_vocab():
                 return {}, "the base model has other tokens, so their losses cannot be compared"
             dtype, small = frozen_dtype(family.device, family.bf16), family.kind == "qlora"
-            model = load_causal_lm(base, family.device, dtype, in_four_bits=small)
+            model = load_causal_lm(base, family.device, dtype, small, family.trusts_code)
         except ModelError as error:
             return {}, f"not compared with the base model: {error}"
         closing = closing_eos_of(tokenizer, eos_ids_of(tokenizer, model) or {family.closing_eos})

@@ -201,8 +201,9 @@ class Viewer:
         if self._base_parts is None:
             device = self.family.device
             dtype, tuning = frozen_dtype(device, self.family.bf16), self.family.kind
-            model = load_causal_lm(self.base, device, dtype, in_four_bits=tuning == "qlora")
-            self._base_parts = load_tokenizer(self.base), model
+            trusted = self.family.trusts_code
+            model = load_causal_lm(self.base, device, dtype, tuning == "qlora", trusted)
+            self._base_parts = load_tokenizer(self.base, trusted), model
             give_back()  # what reading it has used
         return self._base_parts
 

@@ -3,6 +3,7 @@
 The chat templates are those that came with the models they are named after (Qwen3's without its tools).
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -198,3 +199,22 @@ def teach(folder: str, pairs: list[tuple[str, str]], steps: int = 100) -> None:
         optimizer.step()
         optimizer.zero_grad()
     model.save_pretrained(folder)
+
+
+def change_config(folder: Path, **changes) -> None:
+    """Write something else into a model's config.json."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+def with_own_code(folder: Path, ran: Path) -> None:
+    """Its build is Llama's by another name, in a file of its own that leaves a file `ran` when it is run."""
+    (folder / "own.py").write_text(
+        "from pathlib import Path\n"
+        "from transformers import LlamaConfig, LlamaForCausalLM\n"
+        f"Path({str(ran)!r}).touch()\n"
+        "class OwnConfig(LlamaConfig):\n    model_type = 'podium_own'\n"
+        "class OwnForCausalLM(LlamaForCausalLM):\n    config_class = OwnConfig\n"
+    )
+    auto = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
+    change_config(folder, model_type="podium_own", auto_map=auto)

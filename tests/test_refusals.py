@@ -16,6 +16,7 @@ from transformers import T5Config
 from labeling.serve import ServeError, _existing
 from rlhf.loading import same_model
 from rlhf.models import ModelError, load_family, load_tokenizer, resolve
+from tests.local_models import change_config, with_own_code
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMIT, TAGGED = "a" * 40, "b" * 40
@@ -39,11 +40,6 @@ def remove(folder, *patterns):
     for pattern in patterns:
         for path in folder.glob(pattern):
             path.unlink()
-
-
-def change_config(folder, **changes):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **changes}))
 
 
 def test_a_folder_without_config(folder):
@@ -89,22 +85,14 @@ def test_a_model_that_does_not_go_on_with_a_text(folder):
 
 
 def test_code_of_a_model_is_run_only_when_asked_for(folder, tmp_path):
-    """Its build is Llama's by another name, in a file of its own that says when it was run."""
     ran = tmp_path / "ran"
-    (folder / "own.py").write_text(
-        "from pathlib import Path\n"
-        "from transformers import LlamaConfig, LlamaForCausalLM\n"
-        f"Path({str(ran)!r}).touch()\n"
-        "class OwnConfig(LlamaConfig):\n    model_type = 'podium_own'\n"
-        "class OwnForCausalLM(LlamaForCausalLM):\n    config_class = OwnConfig\n"
-    )
-    auto = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
-    change_config(folder, model_type="podium_own", auto_map=auto)
+    with_own_code(folder, ran)
     said = refusal_of(folder)
     assert "comes with code of its own, which is run only with --trust-remote-code" in said
     assert not ran.exists()
     family = load_family(str(folder), tuning="full", device="cpu", trust_remote_code=True)
     assert ran.exists()
+    assert family.trusts_code
     with family.use("reference") as model:
         assert type(model).__name__ == "OwnForCausalLM"
 

@@ -1,5 +1,8 @@
 """Before/after: what one sample dies of ends that sample and no other."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,6 +12,7 @@ from rlhf.generate import SamplingConfig
 from rlhf.models import load_family
 from rlhf.reward_model import RewardModel
 from rlhf.viewer import BASE, UNPUBLISHED, Viewer
+from tests.local_models import with_own_code
 
 
 class Page:
@@ -51,6 +55,19 @@ def answer(family, tiny_model, tmp_path):
 
     start.viewer, start.run_dir = made, tmp_path
     return start
+
+
+def test_the_base_may_bring_code_of_its_own_where_that_is_trusted(answer, family, tmp_path, monkeypatch):
+    folder, ran = Path(shutil.copytree(answer.viewer.base, tmp_path / "own")), tmp_path / "ran"
+    with_own_code(folder, ran)
+    answer.viewer.base = str(folder)
+    refused = answer(("hello", BASE)).samples[0]
+    assert refused["state"] == "failed"
+    assert "is run only with --trust-remote-code" in refused["error"]
+    assert not ran.exists()
+    monkeypatch.setattr(family, "trusts_code", True)
+    assert answer(("hello", BASE)).samples[0]["state"] == "done"
+    assert ran.exists()
 
 
 def test_every_kind_of_policy_answers_and_is_scored(answer, family):
