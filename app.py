@@ -45,8 +45,9 @@ cli = typer.Typer(cls=ServeUnlessNamed, add_completion=False, pretty_exceptions_
 def serve(config: ServeConfig, worker: WorkerConfig) -> None:
     """Serve the annotate and lab pages, and train in the background (the default command)."""
     from labeling.serve import serve
+    from rlhf.beforehand import check_settings
 
-    raise typer.Exit(serve(config, asdict(worker)))
+    raise typer.Exit(serve(config, asdict(worker), check_settings))
 
 
 @cli.command()

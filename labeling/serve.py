@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -53,11 +53,17 @@ class ServeConfig:
     )
 
 
-def serve(config: ServeConfig, worker: dict[str, Any]) -> int:
-    """Serve until told to stop; return the exit code. `worker`: the worker's settings, as JSON has them."""
+Check = Callable[[dict[str, Any]], None]
+
+
+def serve(config: ServeConfig, worker: dict[str, Any], check: Check = lambda _: None) -> int:
+    """Serve until told to stop; return the exit code. `worker`: the worker's settings, as JSON has them.
+
+    check: raises ValueError for settings that the worker would refuse half a minute later.
+    """
     try:
         with _terminable(), ExitStack() as stack:
-            return _serve(config, worker, stack)
+            return _serve(config, worker, check, stack)
     except (ServeError, StoreError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -65,8 +71,12 @@ def serve(config: ServeConfig, worker: dict[str, Any]) -> int:
         return 130
 
 
-def _serve(config: ServeConfig, worker: dict[str, Any], stack: ExitStack) -> int:
+def _serve(config: ServeConfig, worker: dict[str, Any], check: Check, stack: ExitStack) -> int:
     worker = worker | {name: _existing(name, worker[name]) for name in ("model", "base_model", "prompts")}
+    try:
+        check(worker)
+    except ValueError as error:
+        raise ServeError(str(error)) from error
     listener = stack.enter_context(listen(config.host, config.port))
     port = listener.getsockname()[1]
     url = f"http://{_shown_host(config.host)}:{port}"

@@ -9,22 +9,17 @@ bitsandbytes has such products for CPUs too. They are slow, and memory is seldom
 """
 
 from functools import partial
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
+from rlhf.beforehand import qlora_refusal
+
 
 def refusal(device: torch.device) -> str | None:
     """Why QLoRA cannot be had here, in one sentence; None: it can."""
-    if device.type != "cuda":
-        return f"--tuning qlora needs a CUDA GPU, and this run is on {device.type}; use --tuning lora."
-    if find_spec("bitsandbytes") is None:
-        return (
-            "--tuning qlora needs the package bitsandbytes: pip install 'podium[qlora]'; else --tuning lora."
-        )
-    return None
+    return qlora_refusal(device.type)
 
 
 def settings(products: torch.dtype) -> BitsAndBytesConfig:

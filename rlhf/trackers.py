@@ -10,27 +10,18 @@ which is said once: training and annotators never wait for it.
 """
 
 import contextlib
-import importlib.util
 import json
 import os
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from rlhf.beforehand import check_installed, tracker_names
 
 FOLDER = "trackers"  # in the run directory
 WITHOUT_WORDS = ("mlflow",)  # of these a metric is a number
 FAREWELL = 5.0  # seconds that all of them have to finish
-
-
-def check_installed(names: Sequence[str]) -> None:
-    """Raises ValueError with the command that installs what is missing: packages are called as trackers."""
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ValueError(
-            f"--log-to {','.join(names)} needs what is not installed here: pip install {' '.join(missing)}"
-        )
 
 
 class Trackers:
@@ -40,7 +31,7 @@ class Trackers:
     """
 
     def __init__(self, log_to: str, run_dir: Path, settings: dict[str, Any]):
-        self.names = list(dict.fromkeys(name.strip() for name in log_to.split(",") if name.strip()))
+        self.names = tracker_names(log_to)
         check_installed(self.names)
         self.folder, self.settings = run_dir / FOLDER, settings
         self.run = f"{run_dir.resolve().name}-{time.strftime('%Y%m%d-%H%M%S')}"  # a run of theirs

@@ -157,5 +157,5 @@ def test_where_it_cannot_be_had_people_get_one_sentence(tiny_model, monkeypatch)
     with pytest.raises(ModelError, match="qlora needs a CUDA GPU, and this run is on cpu; use --tuning lora"):
         load_family(tiny_model, tuning="qlora", device="cpu")
     assert four_bit.refusal(torch.device("cuda")) is None
-    monkeypatch.setattr(four_bit, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "pip install 'podium[qlora]'" in four_bit.refusal(torch.device("cuda"))
