@@ -116,22 +116,25 @@ def evaluate(
     from labeling.report import comparison, say
     from labeling.standings import standings
     from labeling.store import StoreError, open_store
-
-    with one_sentence(ValueError):
-        check(config.html, as_json)
-        judged_by = load_scorer(scorer)
-    from rlhf.arena import evaluate_versions
-    from rlhf.judge_votes import judges_of
-    from rlhf.models import ModelError
-    from rlhf.standings import evaluate_run
+    from rlhf.asked import check_asked
+    from rlhf.config import ModelError
 
     common = {"prompts": prompts, "seed": seed, "device": device}
     with one_sentence(StoreError, ModelError, ValueError), open_store(run_dir, read_only=True) as store:
+        check(config.html, as_json)
+        check_asked(store, config)
+        judged_by = load_scorer(scorer)
+        from rlhf.arena import evaluate_versions  # seconds
+        from rlhf.judge_votes import judges_of
+        from rlhf.quiet import quiet
+        from rlhf.standings import evaluate_run
+
+        quiet()
         if not config.asked:
             versions = {"before": before, "after": after, "labels": behaviours}
             say(evaluate_versions(store, judged_by, **versions, **common), comparison, as_json)
             return
-        with judges_of(config, store.constitution().text) as (judges, at_once):
+        with judges_of(config, store.constitution().text, device) as (judges, at_once):
             result = evaluate_run(
                 store,
                 config,
@@ -248,9 +251,11 @@ def sft(
         with one_sentence(ValueError):
             demonstrations = read_demonstrations(data, reading, print)
         from rlhf.models import ModelError
+        from rlhf.quiet import quiet
         from rlhf.sft_model import make_sft_model
         from rlhf.sft_round import sft_round_config
 
+        quiet()
         with one_sentence(ModelError, ValueError):
             config = sft_round_config(asked)
             ended = make_sft_model(model, demonstrations, out, config, tuning=tuning, device=device)

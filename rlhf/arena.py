@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from rlhf import checkpoint
-from rlhf.contenders import Run, open_family, sampling_of
+from rlhf.asked import Run
+from rlhf.contenders import open_family, sampling_of
 from rlhf.evaluate import Comparison, compare
 from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample_from
 from rlhf.likelihood import token_logprobs_at

@@ -7,34 +7,18 @@ a prompt costs nothing. Policies take turns in one role of the family: a run of 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 
 from rlhf import checkpoint
+from rlhf.asked import BASE, PROMPTED, Run, base_of
 from rlhf.chat import encode_plain
 from rlhf.config import ModelError
 from rlhf.generate import Sample, SamplingConfig, decode_text, encode_prompt, sample_from
 from rlhf.good_prompt import GoodPrompt
 from rlhf.likelihood import token_logprobs_at
-from rlhf.loading import frozen_dtype, load_causal_lm, load_tokenizer, resolve
+from rlhf.loading import frozen_dtype, load_causal_lm, load_tokenizer
 from rlhf.models import Family, FullFamily, load_family
-
-BASE, PROMPTED = "base", "prompted"
-
-
-class Run(Protocol):
-    """What is needed of the store."""
-
-    run_dir: Path
-
-    def get_setting(self, key: str, default: Any = None) -> Any: ...
-    def policies(self) -> list: ...
-    def published(self): ...
-    def prompts(self, split: str, seed: int) -> list: ...
-    def rounds(self) -> list: ...
-    def demonstrations(self) -> list[dict[str, Any]]: ...
 
 
 @dataclass(frozen=True)
@@ -90,33 +74,10 @@ class Contenders:
     def __init__(self, store: Run, device: str | None = None):
         self.store = store
         self.versions = {p.version: p for p in store.policies()}
-        if not self.versions:
-            raise ValueError("This run has no policy yet; start it once with python app.py.")
-        self.base_model = _base_of(store)
+        self.base_model = base_of(store)
         self.family = open_family(store, device)
         self.prompt: GoodPrompt | None = None
         self._base: Family | None = None
-
-    def choose(self, wanted: str) -> list[str]:
-        """The keys meant by 'all' or by a list such as 'base,prompted,0,3', in that order."""
-        base = [BASE, PROMPTED] if self.base_model else []
-        versions = [str(version) for version in sorted(self.versions)]
-        if wanted.strip() == "all":
-            return [*base, *versions]
-        found = []
-        for word in filter(None, (part.strip() for part in wanted.split(","))):
-            if word in (BASE, PROMPTED) and not base:
-                raise ValueError("This run has no base model; it was started without --base-model.")
-            if word not in (*base, *versions):
-                raise ValueError(
-                    f"There is no contender '{word}'; this run has {', '.join(base + versions)}."
-                )
-            found.append(word)
-        if not found:
-            raise ValueError(
-                f"--policies is '{wanted}'; wanted all, or some of {', '.join(base + versions)}."
-            )
-        return list(dict.fromkeys(found))
 
     def name(self, key: str) -> str:
         """What people call it."""
@@ -153,13 +114,6 @@ class Contenders:
                 raise ModelError(f"{first}; to leave the base out: --policies 0,1 ...") from error
             self._base = FullFamily(model, tokenizer, device, bf16)
         return self._base
-
-
-def _base_of(store: Run) -> str:
-    """Folder or hub id of the model before SFT, or ''. The starter's own is where this project is now."""
-    known = store.get_setting("base") or ""
-    own = Path(known).parts[-3:] in ((), ("data", "starter", "base"))
-    return resolve("starter", "base") if own and store.get_setting("model") == "starter" else known
 
 
 def open_family(store: Run, device: str | None = None) -> Family:

@@ -9,13 +9,11 @@ neither top-k nor top-p nor penalties) is in generation_config.json, in place of
 
 import json
 import shutil
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-import transformers
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from data.export_files import ExportError, put_in_place
@@ -24,6 +22,7 @@ from rlhf.chat import eos_ids_of, pad_id_of
 from rlhf.config import STARTER, ModelError
 from rlhf.loading import load_causal_lm, load_tokenizer, name_and_revision
 from rlhf.models import Family, load_family
+from rlhf.quiet import quiet
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-5  # of float32 logits, relative to the largest of them; held by tests/test_export_policy.py
@@ -86,7 +85,7 @@ def export_policy(
     the merged weights. Raises ExportError or ModelError, in one sentence; then nothing is at `out`.
     """
     version = pick_version(run, version)
-    quieten()
+    quiet()
     folder = folder_of(run, version) if version else None
     if not merged:
         return _export_adapter(run, out, version, folder, dtype, overwrite)
@@ -205,13 +204,6 @@ def put_model(out: Path, write: Callable[[Path], None], overwrite: bool) -> None
             checkpoint.open_to_all(aside)
         except SafetensorError as error:  # a full disk, most often
             raise OSError(str(error)) from error
-
-
-def quieten() -> None:
-    """No bars, and no word of weights that a classifier's head begins without."""
-    transformers.logging.disable_progress_bar()
-    transformers.logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
 
 
 def is_hub_id(model: str) -> bool:

@@ -29,12 +29,12 @@ from rlhf.export import (
     hub_id,
     load_run,
     put_model,
-    quieten,
     reference_of,
     trusts,
 )
 from rlhf.generate import SamplingConfig, decode_text, encode_prompt, sample_from
 from rlhf.models import Family
+from rlhf.quiet import quiet
 from rlhf.reward_accuracy import Accuracy, measure_accuracy
 from rlhf.reward_model import RewardModel
 
@@ -122,7 +122,7 @@ def export_reward_model(
     """
     config = config or DistilConfig()
     version = _pick(run, version)
-    quieten()
+    quiet()
     settings = run.get_setting("config") or {}
     family = load_run(run, device)
     teacher = RewardModel(family)

@@ -14,17 +14,25 @@ AT_ONCE = 4  # questions that an endpoint is asked at the same time
 
 
 @contextmanager
-def judges_of(config: EvaluateConfig, constitution: str) -> Iterator[tuple[dict[str, Judge], int]]:
-    """The judges by name, and how many questions to ask at once.
+def judges_of(
+    config: EvaluateConfig, constitution: str, device: str | None = None
+) -> Iterator[tuple[dict[str, Judge], int]]:
+    """The judges by name, and how many questions to ask at once. device: of a model in here.
 
     A model is asked in both orders, and ties two responses where it disagrees with itself, or where no answer
-    of its can be used. Raises ValueError with one sentence, also for an endpoint that is lost.
+    of its can be used. Raises ModelError or ValueError with one sentence, also for an endpoint that is lost.
     """
-    if not config.judge.startswith(("http://", "https://")):
-        yield ({config.judge: load_judge(config.judge)} if config.judge else {}), 1
+    if config.judge and not config.asks_endpoint:
+        yield {config.judge: load_judge(config.judge)}, 1
+        return
+    if not (config.judge or config.judge_model):
+        yield {}, 1
         return
     settings = JudgeConfig(
-        endpoint=config.judge, model=config.judge_model, api_key_env=config.judge_api_key_env
+        endpoint=config.judge,
+        model=config.judge_model,
+        api_key_env=config.judge_api_key_env,
+        device=device or "auto",
     )
     try:
         with closing(open_judge(settings)) as model:
@@ -35,6 +43,6 @@ def judges_of(config: EvaluateConfig, constitution: str) -> Iterator[tuple[dict[
                 except Unusable:
                     return [1] * len(responses)
 
-            yield {f"{model.model}, by the constitution": as_judge(ranks)}, AT_ONCE
+            yield {f"{model.model}, by the constitution": as_judge(ranks)}, AT_ONCE if model.endpoint else 1
     except EndpointError as error:
         raise ValueError(str(error)) from error

@@ -5,11 +5,9 @@ byte stand beside it, which can be compared between any two models. A demonstrat
 as the contender is given prompts, and without its EOS: a base model was never taught to end there.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +16,6 @@ from rlhf.contenders import Contender
 from rlhf.likelihood import token_logprobs
 
 BLOCK = 512  # tokens of a long text that are read together, or the context if that is shorter
-PARAGRAPHS = 1500  # characters of a plain text file that are one text
-MOST_TEXTS = 200
 RESAMPLES = 1000
 
 
@@ -125,39 +121,3 @@ def _bootstrap(statistic, n: int, seed: int = 0) -> tuple[float | None, float | 
     drawn = statistic(np.random.default_rng(seed).integers(n, size=(RESAMPLES, n)))
     low, high = np.quantile(drawn, [0.025, 0.975])
     return float(low), float(high)
-
-
-def general_texts(path: Path) -> list[str]:
-    """Texts of a plain file, some paragraphs each, or of JSON Lines with a "text" field; 200 at most.
-
-    Raises ValueError with one sentence.
-    """
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"--forgetting '{path}' cannot be read ({error}); wanted a UTF-8 text file."
-        ) from None
-    texts: list[str] = []
-    if path.suffix == ".jsonl":
-        for number, line in enumerate(content.split("\n"), start=1):
-            if not line.strip():
-                continue
-            try:
-                text = json.loads(line)["text"]
-            except (json.JSONDecodeError, KeyError, TypeError):
-                text = None
-            if not isinstance(text, str):
-                raise ValueError(f'{path}, line {number}: wanted a JSON object with a text in "text".')
-            texts += [text] if text.strip() else []
-    else:
-        for paragraph in content.replace("\r\n", "\n").split("\n\n"):
-            if not paragraph.strip():
-                continue
-            if texts and len(texts[-1]) + len(paragraph) < PARAGRAPHS:
-                texts[-1] += f"\n\n{paragraph.strip()}"
-            else:
-                texts.append(paragraph.strip())
-    if not texts:
-        raise ValueError(f"--forgetting '{path}' has no text in it.")
-    return texts[:MOST_TEXTS]

@@ -17,11 +17,12 @@ import numpy as np
 
 from data import behaviours
 from rlhf import perplexity
+from rlhf.asked import PROMPTED, Run, contenders_of, general_texts, given_prompt
 from rlhf.chat import encode_plain
-from rlhf.contenders import PROMPTED, Contender, Contenders, Response, Run, reward_scores, sampling_of
+from rlhf.contenders import Contender, Contenders, Response, reward_scores, sampling_of
 from rlhf.evaluate import Z95, accuracy_interval
 from rlhf.evaluate_config import EvaluateConfig
-from rlhf.good_prompt import GoodPrompt, few_shot, read_good_prompt
+from rlhf.good_prompt import GoodPrompt, few_shot
 from rlhf.votes import AGAIN, Judge, Votes, finite
 
 Labels = Callable[[str, str], dict[str, bool]]
@@ -80,13 +81,14 @@ def evaluate_run(
     of the run.
     """
     begun, notes = time.monotonic(), []
-    tasks = _lm_eval(config)  # refused before models are loaded
-    contenders = Contenders(store, device)
-    keys = contenders.choose(config.policies or "all")
-    against = _opponents(config.against or "0", keys, contenders)
+    keys, against = contenders_of(store, config)  # what can be refused is, before models are loaded
+    given = given_prompt(config, keys)
     ask, shown = _texts(store, config, prompts, seed, notes)
-    sampling = sampling_of(store)
-    contenders.prompt = _good_prompt(config, contenders, keys, shown, ask.prompts, sampling.max_new_tokens)
+    tasks = _lm_eval(config)
+    contenders, sampling = Contenders(store, device), sampling_of(store)
+    if PROMPTED in keys:
+        room = sampling.max_new_tokens
+        contenders.prompt = _good_prompt(contenders, given, config.prompt_file, shown, ask.prompts, room)
     if not contenders.base_model:
         notes.append("No base model is known, so neither it nor a good prompt for it stands beside the rest.")
     if "helpful" in scorers and store.get_setting("model") != "starter":
@@ -218,15 +220,6 @@ def _share(shown: list[bool]) -> dict[str, float]:
     return {"share": sum(shown) / len(shown), "low": low, "high": high, "n": len(shown)}
 
 
-def _opponents(wanted: str, keys: list[str], contenders: Contenders) -> list[str]:
-    if wanted == "all":
-        return keys
-    chosen = contenders.choose(wanted)
-    if len(chosen) > 1:
-        raise ValueError(f"--against is '{wanted}'; wanted one contender, or all.")
-    return chosen
-
-
 def _meet(key: str, other: str, keys: list[str], against: list[str]) -> bool:
     """Each with each: every two once, the later one against the earlier. Against one: all but itself."""
     return key != other and (len(against) == 1 or keys.index(other) < keys.index(key))
@@ -250,7 +243,7 @@ def _texts(store: Run, config: EvaluateConfig, count: int, seed: int, notes: lis
     if len(shown) < FEWEST_EXAMPLES and starter:
         shown = starter.good_examples()
     if config.forgetting:
-        general = perplexity.general_texts(Path(config.forgetting))
+        general = general_texts(Path(config.forgetting))
     elif starter:
         general = starter.general_texts()
     else:
@@ -261,13 +254,9 @@ def _texts(store: Run, config: EvaluateConfig, count: int, seed: int, notes: lis
 
 
 def _good_prompt(
-    config: EvaluateConfig, contenders: Contenders, keys: list[str], shown, prompts: list[str], room: int
-) -> GoodPrompt | None:
-    if PROMPTED not in keys:
-        if config.prompt_file:
-            raise ValueError("--prompt-file is given, but the base with a good prompt is no contender here.")
-        return None
-    given = read_good_prompt(Path(config.prompt_file)) if config.prompt_file else None
+    contenders: Contenders, given: GoodPrompt | None, file: str, shown, prompts: list[str], room: int
+) -> GoodPrompt:
+    """The given one of the file, or one made of examples. Raises ValueError."""
     family = contenders.load(PROMPTED).family
     longest = max(prompts, key=len)
 
@@ -279,7 +268,7 @@ def _good_prompt(
         return few_shot(shown, fits)
     if not fits(given.template):
         raise ValueError(
-            f"Prompt file '{config.prompt_file}' leaves no room for a response in the {family.context} "
+            f"Prompt file '{file}' leaves no room for a response in the {family.context} "
             "tokens that the base model reads; shorten it."
         )
     return given

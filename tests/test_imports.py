@@ -32,6 +32,9 @@ LEVELS = {
     "labeling.theme": 0,
     "rlhf.config": 0,
     "rlhf.evaluate_config": 0,
+    "rlhf.beforehand": 0,
+    "rlhf.asked": 0,
+    "rlhf.quiet": 0,
     "rlhf.good_prompt": 0,
     "rlhf.functional": 0,
     "rlhf.batching": 0,
@@ -216,7 +219,7 @@ def test_the_web_process_loads_no_training_library():
 
 
 def test_the_command_line_waits_for_nothing_heavy():
-    assert not loaded("app") & (TRAINING | {"gradio", "fastapi", "uvicorn"})
+    assert not loaded("app", "rlhf.asked", "rlhf.beforehand") & (TRAINING | {"gradio", "fastapi", "uvicorn"})
 
 
 @pytest.mark.slow

@@ -7,11 +7,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from rlhf.asked import general_texts
 from rlhf.contenders import Contender
 from rlhf.generate import encode_prompt
 from rlhf.good_prompt import few_shot, read_good_prompt
 from rlhf.models import load_family
-from rlhf.perplexity import Reading, change, general_texts, read_demonstrations, read_texts, summary
+from rlhf.perplexity import Reading, change, read_demonstrations, read_texts, summary
 
 PAIRS = [
     ("What is red?", "A colour, like blue."),

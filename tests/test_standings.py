@@ -2,9 +2,11 @@
 
 import json
 import math
+import re
 import shutil
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,14 +24,17 @@ from labeling.options import with_value
 from labeling.standings import standings
 from labeling.store import open_store
 from rlhf.arena import evaluate_versions
-from rlhf.contenders import Contenders, Response
+from rlhf.asked import choose
+from rlhf.contenders import Response
 from rlhf.evaluate_config import EvaluateConfig
 from rlhf.generate import Sample, encode_prompt
+from rlhf.judge_local import LocalJudge
 from rlhf.models import ModelError
 from rlhf.standings import evaluate_run
 from rlhf.votes import Votes, as_judge
 from tests.endpoint import ranks_by, serving
 from tests.evaluated import make_run
+from tests.local_models import change_config
 
 SHORT = {"device": "cpu", "max_new_tokens": 8}
 
@@ -230,9 +235,9 @@ def test_a_run_without_a_base_or_with_one_that_is_gone(run_dir, tmp_path):
         with pytest.raises(ModelError, match=r"gone'.*; to leave the base out: --policies 0,1"):
             evaluate_run(store, EvaluateConfig(policies="base"), scorers={"length": length}, prompts=2)
         store.put_setting("base", "")
-        assert Contenders(store).choose("all") == ["0", "1", "2"]
+        assert choose(store, "all") == ["0", "1", "2"]
         with pytest.raises(ValueError, match="no base model"):
-            Contenders(store).choose("prompted")
+            choose(store, "prompted")
 
 
 def test_the_command_line_writes_a_table_json_and_a_page(run_dir, tmp_path):
@@ -264,6 +269,33 @@ def test_a_model_at_an_endpoint_judges_by_the_constitution(run_dir, tmp_path):
         assert store.constitution().text.strip() in endpoint.asked[0]["messages"][0]["content"]
 
 
+def test_a_model_in_this_process_judges_by_the_constitution(run_dir, tiny_model, tmp_path, monkeypatch):
+    """The folder that `app.py judge --model` would take; and nothing but ours is on the terminal."""
+    model = Path(shutil.copytree(tiny_model, tmp_path / "judge"))
+    change_config(model, max_position_embeddings=8192)  # to read a constitution, byte by byte
+    own, asked = LocalJudge._leaning, []
+
+    def leaning(judge, question, used):  # random weights like a letter: a taste in its place
+        asked.append((judge.model, question, own(judge, question, used)))
+        a, b = re.findall(r"<response \w (\w+)>\n(.*?)\n</response \w \1>", question, re.DOTALL)
+        return float(len(a[1]) - len(b[1]))
+
+    monkeypatch.setattr(LocalJudge, "_leaning", leaning)
+    taste = tmp_path / "taste.py"
+    taste.write_text("def score(prompt, response):\n    return len(response)\n")
+    options = ["--policies", "0,1", "--scorer", f"{taste}:score", "--prompts", "4", "--device", "cpu"]
+    said = evaluate(run_dir, *options, "--judge-model", model, "--json", tmp_path / "report.json")
+    assert said.exit_code == 0, said.output
+    assert said.stderr.splitlines() == ["1 of 2: SFT (policy 0)", "2 of 2: Policy 1 (PPO)", "judging"]
+    found = json.loads((tmp_path / "report.json").read_text())
+    by = {(m["judge"], m["contender"]): m["win_rate"] for m in found["matches"]}
+    assert by[f"{model}, by the constitution", "1"] == by[f"{taste}:score", "1"] != 0.5
+    with open_store(run_dir, read_only=True) as store:
+        assert all(store.constitution().text.strip() in question for _, question, _ in asked)
+    assert {name for name, _, _ in asked} == {str(model)}
+    assert all(math.isfinite(real) for _, _, real in asked)
+
+
 def test_two_policies_are_compared_as_before(run_dir):
     said = evaluate(run_dir, "--scorer", "concise", "--json", "--prompts", "3", "--device", "cpu")
     assert said.exit_code == 0, said.output
@@ -274,11 +306,21 @@ def test_two_policies_are_compared_as_before(run_dir):
     assert json.loads(said.stdout) == json.loads(json.dumps(known))
 
 
-def test_the_command_line_refuses_before_the_work(run_dir, tmp_path):
+def test_the_command_line_refuses_before_the_work(run_dir, tmp_path, monkeypatch):
+    def load(*_, **__):
+        raise AssertionError("a policy is loaded")
+
+    monkeypatch.setattr("rlhf.contenders.load_family", load)
     for options, says in (
         (["--html", tmp_path / "no" / "file.html"], "cannot be written"),
         (["--policies", "0", "--judge", "nothing"], "is not a judge"),
         (["--lm-eval-limit", 3], "without --lm-eval"),
+        (["--policies", "0,7"], "There is no contender '7'; this run has base, prompted, 0, 1, 2."),
+        (["--policies", "0", "--against", "9"], "There is no contender '9'"),
+        (["--forgetting", "/no/such"], "cannot be read"),
+        (["--judge", "taste:judge", "--judge-model", "starter"], "are two judges; wanted one of them"),
+        (["--judge-api-key-env", "KEY"], "is of an endpoint"),
+        (["--judge-model", "/no/such"], "Model folder '/no/such' does not exist"),
     ):
         said = evaluate(run_dir, *options)
         assert said.exit_code == 2
