@@ -4,7 +4,14 @@ Nothing is decided here. Options are made from dataclasses, and heavy modules ar
 needs them: torch only by `evaluate`, `export` of a model, `sft --out`, and `judge` with a model of its own.
 """
 
+import os
+import signal
 import sys
+
+LISTENS = signal.getsignal(signal.SIGINT) == signal.default_int_handler  # not in a shell's background
+if __name__ == "__main__" and LISTENS:  # Ctrl-C while the rest is imported: nothing has begun
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
@@ -35,6 +42,11 @@ class ServeUnlessNamed(TyperGroup):
         if args[0] == "evaluate":
             args = with_value(args, "--json", "-")
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx):
+        """Ctrl-C ends any command without a traceback, also while it imports what it needs."""
+        with one_sentence():
+            return super().invoke(ctx)
 
 
 cli = typer.Typer(cls=ServeUnlessNamed, add_completion=False, pretty_exceptions_enable=False)
@@ -273,6 +285,8 @@ def sft(
 
 def main() -> None:
     """The console script `podium`."""
+    if LISTENS:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     cli()
 
 

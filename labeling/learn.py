@@ -84,18 +84,23 @@ def _follow(
     store: Store, command: int, before: int, child: subprocess.Popen | None, echo: Callable[[str], None]
 ) -> Ended | None:
     """Say what happens until it has ended; None when the worker ended before that."""
-    said = ""
+    said = _words(store) if child else ""  # what the last worker has said is over
     while True:
         over = child is not None and child.poll() is not None
         ended = _ended(store, command, before)
         if ended or over:
             return ended
-        worker = store.worker_status()
-        words = worker["detail"] or worker["state"]
+        words = _words(store)
         if words != said:
             said = words
             echo(words)
         time.sleep(EVERY)
+
+
+def _words(store: Store) -> str:
+    """What the worker does."""
+    worker = store.worker_status()
+    return worker["detail"] or worker["state"]
 
 
 def _ended(store: Store, command: int, before: int) -> Ended | None:
@@ -120,15 +125,15 @@ def _interrupted(store: Store, command: int, before: int, served: bool) -> Ended
     ended = _ended(store, command, before)
     if ended:
         return ended
-    round_ = _mine(store, before)
+    mine, running = _mine(store, before), store.running_round()
     if served:
-        what = f"round {round_.id}" if round_ else "it"
+        what = f"round {mine.id}" if mine else "it"
         raise KeyboardInterrupt(f"The server goes on with {what}; its lab page can stop a round.")
-    if round_:
-        raise KeyboardInterrupt(
-            f"Round {round_.id} is taken up at the next start, of python app.py or of sft."
-        )
-    store.finish_command(command, "not done: a person stopped it before it began")
+    if not mine:
+        store.finish_command(command, "not done: a person stopped it before it began")
+    if running:  # mine, or one that had to be taken up first
+        again = "python app.py, or of python app.py sft"
+        raise KeyboardInterrupt(f"Round {running.id} is taken up at the next start of {again}.")
     raise KeyboardInterrupt("Stopped before the round had begun.")
 
 

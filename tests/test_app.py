@@ -15,6 +15,7 @@ import psutil
 import pytest
 from sqlite_utils import Database
 
+from labeling.report import report
 from labeling.serve import ServeConfig, ServeError, is_loopback, listen, lock_run, no_login, serve
 from labeling.session import COOKIE
 from labeling.store import FILE_NAME, open_store
@@ -263,6 +264,33 @@ def test_a_refused_start_leaves_the_runs_settings(tmp_path, capsys, monkeypatch,
     assert during == [7]
     with open_store(tmp_path) as store:
         assert store.get_setting("config") == (earlier or {})
+    said = report(tmp_path, as_json=False)
+    assert "failed: The start was refused. (seen" in said
+    assert "last error  No.\n" in f"{said}\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [("typer", ["status"]), ("torch", ["sft", "--out", "new", "--model", "starter", "--data", "data.jsonl"])],
+)
+def test_ctrl_c_while_modules_are_imported_says_nothing(tmp_path, module, words):
+    waits = "import time\nprint('importing', flush=True)\ntime.sleep(600)\n"
+    (tmp_path / f"{module}.py").write_text(waits)
+    (tmp_path / "data.jsonl").write_text('{"prompt": "a", "response": "b"}')
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(
+        command(*words),
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while process.stdout.readline() != "importing\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=120) == ("", "")
+    assert process.returncode == 130
 
 
 # what is refused before anything is started

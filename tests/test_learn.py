@@ -2,6 +2,7 @@
 others."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -199,6 +200,69 @@ def test_app_sft_says_in_one_sentence_what_is_missing(worker, tmp_path, data):
         status = store.worker_status()
         assert (status["state"], status["detail"]) == ("failed", "The start was refused.")
         assert "cannot be read" in status["error"]
+
+
+ACTS = """
+import sys
+from pathlib import Path
+from labeling.store import open_store
+store = open_store(Path(sys.argv[1]))
+if "begins" in sys.argv:
+    store.begin_round({"asked": {}}, "sft")
+store.beat("sft", "at work")
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "says"),
+    [
+        ("waits", "Stopped before the round had begun."),
+        ("begins", "Round 1 is taken up at the next start of python app.py, or of python app.py sft."),
+    ],
+)
+def test_ctrl_c_says_what_becomes_of_the_round(tmp_path, monkeypatch, does, says):
+    """A child that acts as a worker in this regard, since a real one needs half a minute to begin."""
+    command = [sys.executable, "-c", ACTS, str(tmp_path), does]
+    monkeypatch.setattr("labeling.learn.worker_command", lambda *_: command)
+    with open_store(tmp_path, create=True, migrate=True) as store:
+        store.put_setting("config", {"seed": 0})
+        store.add_reference("starter", "starter")
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            learn(tmp_path, {}, echo=interrupt_when("at work"))
+        assert str(stopped.value) == says
+        assert bool(store.waiting_commands()) == (does == "begins")  # the worker of this test answers none
+        assert bool(store.running_round()) == (does == "begins")
+    with lock_run(tmp_path):
+        pass  # let go
+
+
+def interrupt_when(words):
+    """An echo in which somebody presses Ctrl-C."""
+
+    def echo(said):
+        if said == words:
+            raise KeyboardInterrupt
+
+    return echo
+
+
+def test_ctrl_c_leaves_a_round_of_a_server_alone(tmp_path):
+    with open_store(tmp_path, create=True, migrate=True) as store, lock_run(tmp_path):
+        store.put_setting("config", {"seed": 0})
+        store.beat("idle", "at work")
+        words = [sys.executable, str(ROOT / "app.py"), "sft", "--run-dir", str(tmp_path)]
+        with subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+        ) as process:
+            assert process.stdout.readline() == b"at work\n"
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=120)[1].decode()
+        assert (process.returncode, said) == (
+            130,
+            "The server goes on with it; its lab page can stop a round.\n",
+        )
+        assert [c["name"] for c in store.waiting_commands()] == ["sft"]
 
 
 @pytest.mark.slow

@@ -214,7 +214,7 @@ def test_what_cannot_be_started_or_read_now_is_tried_again(supervise, store, mon
     assert failed == ["memory", "locked"]
     told = [reason for reason in reasons if isinstance(reason, str)]
     assert "Cannot allocate memory" in told[0]
-    assert told[1:] == ["There is no such model."]
+    assert told[1:] == ["There is no such model."] * 2  # tried again once, and then refused for good
     assert supervisor.log_path.read_text().count("worker started") == 3
 
 
