@@ -146,7 +146,7 @@ def evaluate(
             versions = {"before": before, "after": after, "labels": behaviours}
             say(evaluate_versions(store, judged_by, **versions, **common), comparison, as_json)
             return
-        with judges_of(config, store.constitution().text, device) as (judges, at_once):
+        with judges_of(config, store.constitution().text, device) as (judges, at_once, notes):
             result = evaluate_run(
                 store,
                 config,
@@ -157,6 +157,7 @@ def evaluate(
                 people=arena(store.arena_rankings()),
                 **common,
             )
+        result["notes"] += notes
         write(result, config.html)
         say(result, standings, as_json)
 

@@ -94,9 +94,8 @@ def general_texts(path: Path) -> list[str]:
     try:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"--forgetting '{path}' cannot be read ({error}); wanted a UTF-8 text file."
-        ) from None
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"--forgetting '{path}' cannot be read ({why}); wanted a UTF-8 text file.") from None
     texts: list[str] = []
     if path.suffix == ".jsonl":
         for number, line in enumerate(content.split("\n"), start=1):

@@ -294,6 +294,18 @@ def test_a_model_in_this_process_judges_by_the_constitution(run_dir, tiny_model,
         assert all(store.constitution().text.strip() in question for _, question, _ in asked)
     assert {name for name, _, _ in asked} == {str(model)}
     assert all(math.isfinite(real) for _, _, real in asked)
+    assert not [note for note in found["notes"] if "by the constitution" in note]
+
+
+def test_answers_of_a_judge_that_cannot_be_used_are_told(run_dir, tiny_model):
+    options = ["--policies", "0,1", "--scorer", "concise", "--prompts", "2", "--device", "cpu"]
+    said = evaluate(run_dir, *options, "--judge-model", tiny_model)
+    assert said.exit_code == 0, said.output
+    assert re.search(
+        rf"Note: {tiny_model}, by the constitution: (\d) of \1 answers could not be used and count as ties, "
+        r"the first because \d+ tokens are too long for the judge, which reads 512\.",
+        said.stdout,
+    )
 
 
 def test_two_policies_are_compared_as_before(run_dir):
