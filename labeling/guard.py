@@ -14,9 +14,10 @@ Pure ASGI: Starlette's `@app.middleware("http")` breaks streaming answers when a
 
 import json
 from collections.abc import Collection
+from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_LIMIT = 256 * 1024  # guidelines, or a better response, in any script
@@ -42,6 +43,9 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+# As ASGI sends them.
+_SECURITY = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+_NOT_KEPT = [*_SECURITY, (b"cache-control", b"no-store")]
 
 
 class Guard:
@@ -60,11 +64,10 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
-                if scope["path"].startswith("/api/"):
-                    headers.setdefault("Cache-Control", "no-store")
+                said = list(message.get("headers", []))
+                names = {name.lower() for name, _ in said}
+                ours = _NOT_KEPT if scope["path"].startswith("/api/") else _SECURITY
+                message["headers"] = said + [header for header in ours if header[0] not in names]
             await send(message)
 
         refused = self._refusal(scope)
@@ -82,7 +85,7 @@ class Guard:
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if self.hosts is not None and _url(f"//{host}").hostname not in self.hosts:
+        if self.hosts is not None and _name(host) not in self.hosts:
             return 403, f"This server answers only to {' and '.join(sorted(self.hosts))}."
         # "null" (a sandboxed frame, a file) has no host and is refused like any other stranger.
         origin = headers.get("origin")
@@ -94,6 +97,12 @@ class Guard:
         if length.isdecimal() and int(length) > self.body_limit:
             return 413, f"The body is larger than {self.body_limit // 1024} kB."
         return None
+
+
+@lru_cache(maxsize=100)
+def _name(host: str) -> str | None:
+    """The name in a Host header, without the port."""
+    return _url(f"//{host}").hostname
 
 
 def _url(text: str) -> SplitResult:

@@ -24,8 +24,9 @@ from labeling.store import Store
 
 # A page's session is about 110 kB, only ever pushed out by a newer one; Gradio by itself keeps 10,000.
 SESSIONS = 500
-# Gradio looks for events of its own a thousand times a second and page. These pages have none, and each look
-# interrupts the worker: on two cores a round of 16.9 s took 19.2 beside a server that nobody asked anything.
+# Gradio looks for events of its own a thousand times a second and page, and a hundred times for their
+# progress. These pages have none, and each look interrupts the worker: on two cores a round of 16.9 s took
+# 19.2 beside a server that nobody asked anything.
 SECONDS_BETWEEN_LOOKS = 0.25
 DESCRIPTION = (
     'Rank responses, and ask the training loop how it is. Errors are one sentence: `{"error": ...}`.'
@@ -60,7 +61,7 @@ def create_app(store: Store, *, hosts: Collection[str] | None = None, port: int 
         gr.mount_gradio_app(app, blocks, path=path, server_port=port, **theme.page_options())
         queue = getattr(blocks, "_queue", None)  # Gradio's own: another version may have none
         if queue is not None:  # an empty one is false
-            queue.sleep_when_free = SECONDS_BETWEEN_LOOKS
+            queue.sleep_when_free = queue.progress_update_sleep_when_free = SECONDS_BETWEEN_LOOKS
 
     app.add_middleware(Compression)
     # The last added is the outermost. CORS with nobody allowed: without it Gradio would allow everybody.

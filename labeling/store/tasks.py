@@ -323,7 +323,7 @@ class Tasks(File):
             select tasks.id, prompts.text as prompt, tasks.policy_version, responses.text
             from tasks join prompts on prompts.id = tasks.prompt_id
             join task_responses on task_id = tasks.id join responses on responses.id = response_id
-            where tasks.id in ({marks}) order by position
+            where tasks.id in ({marks}) order by tasks.id, position
             """,
             task_ids,
         )
