@@ -59,10 +59,10 @@ _STEERING = re.compile(
     "\u202a-\u202e\u2066-\u206f\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 _NO_CHARACTER = re.compile("[\x00\ud800-\udfff]")
-# Paragraphs of letters, digits and signs that mean nothing in Markdown: lines that begin with a letter and end
-# with no space are neither lists nor headings, tables or rules.
-_PLAIN_LINE = r"""[^\W\d_](?:[^\W_]|[ ,.;:?!'"()/%+=–—’“”…-])*+(?<! )"""
-_PLAIN = re.compile(rf"{_PLAIN_LINE}(?:\n\n?{_PLAIN_LINE})*+")
+# Paragraphs of letters, digits and signs that mean nothing in Markdown. A line of them that begins with a
+# letter is no list, heading, rule or table.
+_PLAIN_LINE = r"""[^\W\d_][\w ,.;:?!'"()/%+=–—’“”…-]*+(?<! )"""
+_PLAIN = re.compile(rf"(?![^_]*_){_PLAIN_LINE}(?:\n\n?{_PLAIN_LINE})*+")
 
 
 def _math(state: StateInline, silent: bool) -> bool:
@@ -235,7 +235,7 @@ _CLEANER = nh3.Cleaner(
 
 
 def _paragraphs(text: str) -> str:
-    """Plain text as the way through Markdown and the cleaner leaves it, without their 90 us of it."""
+    """Plain paragraphs as HTML: what `_through_markdown` makes of them, in a tenth of the time."""
     html = ""
     for part in text.split("\n\n"):
         lines = part.replace("\n", "<br>\n")
@@ -243,11 +243,13 @@ def _paragraphs(text: str) -> str:
     return html
 
 
-@lru_cache(maxsize=2048)
-def render(text: str) -> str:
-    """`text` as safe HTML. The same text is asked for by every annotator who sees it: cached."""
-    if _PLAIN.fullmatch(text):
-        return _paragraphs(text)
+def _through_markdown(text: str) -> str:
     clean = _CLEANER.clean(_html(_NO_CHARACTER.sub("\ufffd", text)))
     # Last, for entities make such characters too (`&#x202e;`); plain signs are safe wherever they stand.
     return _STEERING.sub(_by_name, clean)
+
+
+@lru_cache(maxsize=2048)
+def render(text: str) -> str:
+    """`text` as safe HTML. The same text is asked for by every annotator who sees it: cached."""
+    return _paragraphs(text) if _PLAIN.fullmatch(text) else _through_markdown(text)

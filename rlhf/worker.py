@@ -137,13 +137,17 @@ class Worker:
         commands, tasks = self.commands, self.tasks
         if commands.alone:
             return "sft" if commands.sft_now else "idle"
-        now = commands.train_now is not None
+        threshold = self.config.rankings_per_round if commands.train_now is None else LEAST_RANKINGS
+        if commands.train_now is None:
+            rankings = self.store.new_rankings(most=threshold)
+        else:
+            rankings = self.store.ranking_count() + self.imported()
         return next_action(
             claimable=tasks.claimable(),
             sft=commands.sft_now is not None,
             wanted_tasks=self.config.open_tasks,
-            new_rankings=self.store.ranking_count() + self.imported() if now else self.store.new_rankings(),
-            threshold=LEAST_RANKINGS if now else self.config.rankings_per_round,
+            new_rankings=rankings,
+            threshold=threshold,
             paused=commands.paused,
             filled=tasks.fills > 0,
             resting=tasks.resting,
@@ -159,7 +163,8 @@ class Worker:
         self.answer_samples()
 
     def _idle_detail(self) -> str:
-        left = max(0, self.config.rankings_per_round - self.store.new_rankings())
+        wanted = self.config.rankings_per_round
+        left = wanted - self.store.new_rankings(most=wanted)
         return f"waiting for {left} more rankings" if left else "enough rankings are there"
 
     def answer_samples(self) -> None:

@@ -1,6 +1,8 @@
 """Model text to HTML: what it looks like, and what can never get through."""
 
+import random
 import re
+import sys
 import time
 from html.parser import HTMLParser
 
@@ -8,7 +10,7 @@ import pytest
 
 from labeling import theme
 from labeling.code_colours import LONGEST
-from labeling.render import render
+from labeling.render import _PLAIN, _paragraphs, _through_markdown, render
 
 ALLOWED = {
     "a", "blockquote", "br", "code", "del", "div", "em", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre", "s",
@@ -300,6 +302,18 @@ def test_no_text_takes_long(unit):
     render(text)
     # measured 0.0 to 0.4 s; the point is that nothing is quadratic, which would be minutes
     assert time.process_time() - started < 8
+
+
+def test_plain_paragraphs_are_what_markdown_makes_of_them():
+    rng = random.Random(0)
+    signs = "abZéשا一5²_,.;:?!'\"()/%+=–—’“”…-*#` \n\n\n1"
+    texts = ["".join(rng.choices(signs, k=rng.randint(1, 14))) for _ in range(10_000)]
+    texts.append("a" + "".join(c for c in map(chr, range(sys.maxunicode + 1)) if c.isalnum()))
+    plain = [text for text in texts if _PLAIN.fullmatch(text)]
+    assert texts[-1] in plain
+    assert 500 < len(plain) < 2500
+    for text in plain:
+        assert _paragraphs(text) == _through_markdown(text), text
 
 
 def test_what_was_rendered_is_kept():

@@ -304,9 +304,13 @@ class Rankings(Tasks):
         """The newest ranking's id, 0 before the first."""
         return self.value("select coalesce(max(id), 0) from rankings")
 
-    def new_rankings_since(self, ranking_id: int) -> int:
-        """How many rankings there are to learn from that came after this one."""
-        return self.value(f"select count(*) from rankings where {LEARNED} and rankings.id > ?", [ranking_id])
+    def new_rankings_since(self, ranking_id: int, most: int | None = None) -> int:
+        """How many rankings there are to learn from that came after this one, counted up to `most`."""
+        which = f"{LEARNED} and rankings.id > ?"
+        return self.value(
+            f"select count(*) from (select 1 from rankings where {which} limit ?)",
+            [ranking_id, -1 if most is None else most],
+        )
 
     def ai_feedback(self) -> dict[str, Any]:
         """Whether rankings by judges are learned from (`use`), and how much each counts beside one of a

@@ -190,9 +190,10 @@ class Rounds(Rankings):
         """The last ranking id any round has used, also the running one; 0 before the first."""
         return self.value("select trained_through from rounds order by id desc limit 1") or 0
 
-    def new_rankings(self) -> int:
-        """How many rankings to learn from no round has used: they count towards the next one."""
-        return self.new_rankings_since(self.trained_through())
+    def new_rankings(self, most: int | None = None) -> int:
+        """How many rankings to learn from no round has used: they count towards the next one. Counted up to
+        `most`, where it only matters whether there are enough."""
+        return self.new_rankings_since(self.trained_through(), most)
 
     def effect(self, person_id: int) -> dict[str, Any] | None:
         """What rankings did: of the round that made the published policy, `policy_version`,

@@ -17,6 +17,7 @@ from labeling.store.database import File, StoreError, now, to_json
 LEASE_SECONDS = 120.0
 LEAVING_SECONDS = 10.0  # a page that is loaded again has its task back within this time
 MOST_RESPONSES = 4
+FEW_PROMPTS = 2000  # how often each was used is counted in 10 ms; of 100,000 it would take half a second
 
 
 class TaskUnknown(StoreError):
@@ -117,19 +118,50 @@ class Tasks(File):
         A retired task does not count as use, nobody answered it; being passed over does, for that policy.
         Every policy version has its own shuffle.
         """
+        ids = self._unused_prompts(n, policy_version, seed)
+        if len(ids) < n:
+            ids = self._least_used_prompts(n, policy_version, seed)
+        found = {
+            row["id"]: Prompt(**row)
+            for row in self.rows(
+                "select id, text, source, split from prompts where id in (select value from json_each(?))",
+                [json.dumps(ids)],
+            )
+        }
+        return [found[prompt_id] for prompt_id in ids]
+
+    def _unused_prompts(self, n: int, policy_version: int, seed: int) -> list[int]:
+        """Of many prompts, where most are unused: some that are, found by looking at a few of all. There may
+        be others where this finds fewer than `n`."""
+        last = self.value("select coalesce(max(id), 0) from prompts")
+        if last <= FEW_PROMPTS:
+            return []
+        rng = random.Random(f"{seed}:{policy_version}:{self.prompts_used()}")
+        drawn = rng.sample(range(1, last + 1), min(last, 100 + 10 * n))
         rows = self.rows(
             """
-            select id, text, source, split,
-                   (select count(*) from tasks where prompt_id = prompts.id and state <> 'retired')
-                   + coalesce(passed_over.times, 0) as uses
+            select id from prompts where id in (select value from json_each(?)) and active and split = 'train'
+              and not exists (select 1 from tasks where prompt_id = prompts.id and state <> 'retired')
+              and not exists (select 1 from passed_over where prompt_id = prompts.id and policy_version = ?)
+            """,
+            [json.dumps(drawn), policy_version],
+        )
+        unused = {row["id"] for row in rows}
+        return [prompt_id for prompt_id in drawn if prompt_id in unused][:n]
+
+    def _least_used_prompts(self, n: int, policy_version: int, seed: int) -> list[int]:
+        found = self.rows(
+            """
+            select id, (select count(*) from tasks where prompt_id = prompts.id and state <> 'retired')
+                       + coalesce(passed_over.times, 0) as uses
             from prompts left join passed_over on prompt_id = id and policy_version = ?
             where active and split = 'train' order by id
             """,
             [policy_version],
         )
-        random.Random(f"{seed}:{policy_version}").shuffle(rows)
-        rows.sort(key=lambda row: row["uses"])  # stable: the shuffle stays inside each number of uses
-        return [Prompt(row["id"], row["text"], row["source"], row["split"]) for row in rows[:n]]
+        random.Random(f"{seed}:{policy_version}").shuffle(found)
+        found.sort(key=lambda row: row["uses"])  # stable: the shuffle stays inside each number of uses
+        return [row["id"] for row in found[:n]]
 
     def pass_over(self, prompt_id: int, policy_version: int) -> None:
         """Note that this policy's responses to a prompt were all alike: asking it again soon is no use."""

@@ -144,7 +144,7 @@ class Worker(Rounds):
             "judges": counts["judge"],
             "open_tasks": self.open_tasks(),
             "rankings_per_round": per_round,
-            "until_next_round": max(0, per_round - self.new_rankings()),
+            "until_next_round": per_round - self.new_rankings(most=per_round),
             "worker": {name: worker[name] for name in ("state", "detail", "error", "seen")},
             "paused": bool(settings.get("paused")),
             "last_round": {name: getattr(last, name) for name in ROUND_FACTS} if last else None,
