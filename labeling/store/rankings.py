@@ -149,7 +149,9 @@ class Rankings(Tasks):
 
     def _close(self, task: dict[str, Any], kind: str, at: float) -> None:
         """After a ranking or a skip: the task is done, or waits for another person."""
-        standing = self.value(f"select count(*) from rankings where {COUNTED} and task_id = ?", [task["id"]])
+        alone = kind == "ranked" and task["wanted"] == 1
+        which = f"{COUNTED} and task_id = ?"
+        standing = 1 if alone else self.value(f"select count(*) from rankings where {which}", [task["id"]])
         done = kind == "skipped" or standing >= task["wanted"]
         state = ("ranked" if standing else "skipped") if done else "open"
         self.db.execute(

@@ -200,6 +200,19 @@ class Rounds(Rankings):
         `parent_version`, `rankings`, those of this person (`mine`) and, by the reward model on held-out
         prompts, the `win_rate` over the parent with its interval; None for a policy that no round made.
         """
+        found = self.kept("effect", self._effect)
+        if found is None:
+            return None
+        through, said = found
+        mine = self.value(
+            # +id: counted within the index, where the other one would read every ranking of theirs
+            f"select count(*) from rankings where {COUNTED} and person_id = ? and +id <= ?",
+            [person_id, through],
+        )
+        return said | {"mine": mine}
+
+    def _effect(self) -> tuple[int, dict[str, Any]] | None:
+        """The last ranking that the published policy's round used, and what there is to say to everybody."""
         found = self.row(
             """
             select policies.version as policy_version, rounds.parent_version, rankings, rounds.summary,
@@ -210,14 +223,8 @@ class Rounds(Rankings):
         )
         if found is None:
             return None
-        summary = from_json(found.pop("summary")) or {}
-        mine = self.value(
-            # +id: counted within the index, where the other one would read every ranking of theirs
-            f"select count(*) from rankings where {COUNTED} and person_id = ? and +id <= ?",
-            [person_id, found.pop("trained_through")],
-        )
-        names = ("win_rate", "win_rate_low", "win_rate_high")
-        return found | {"mine": mine} | {name: summary.get(name) for name in names}
+        through, summary = found.pop("trained_through"), from_json(found.pop("summary")) or {}
+        return through, found | {n: summary.get(n) for n in ("win_rate", "win_rate_low", "win_rate_high")}
 
     # curves
 

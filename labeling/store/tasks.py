@@ -235,10 +235,10 @@ class Tasks(File):
                 [person_id, 1 + ahead],
             )
             ids = [row["id"] for row in held]
-            while len(ids) <= ahead and (found := self._claim_another(person_id, at, lease_seconds)):
-                ids.append(found)
             marks = ", ".join("?" * len(ids))
             db.execute(f"update tasks set leased_until = ? where id in ({marks})", [at + lease_seconds, *ids])
+            while len(ids) <= ahead and (found := self._claim_another(person_id, at, lease_seconds)):
+                ids.append(found)
             return self.tasks(ids, person_id)
 
     def _claim_another(self, person_id: int, at: float, lease_seconds: float) -> int | None:
