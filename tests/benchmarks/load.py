@@ -339,6 +339,7 @@ def measure(load: Load, run_dir: Path) -> dict:
         "lost": sum(kept.get(nonce) != what for nonce, what in told.items()),
         "twice": sum(count > 1 for count in ranked_twice.values()),
         "denied": len(heard.refused & kept.keys()),
+        "each": 1000 * used[0] / max(1, len(told)),
         "server": used[0] / seconds,
         "client": used[1] / seconds,
         "others": (machine - sum(used)) / seconds,
@@ -359,16 +360,17 @@ def machine_seconds() -> float:
 
 COLUMNS = (
     "run", "p50 ms", "p95 ms", "p99 ms", "longest", "errors", "rankings/s", "acknowledged", "in the file",
-    "lost", "twice", "denied", "server", "client", "others",
+    "lost", "twice", "denied", "CPU ms each", "server", "client", "others",
 )  # fmt: skip
 
 
 def row(name: object, found: dict) -> str:
-    """One line of the table. Cores: how many seconds of one core each took per second."""
+    """One line of the table. CPU ms each: of the server, per ranking; it depends less on who else is there.
+    Cores: how many seconds of one core each took per second."""
     shown = [name, *(f"{found[key]:.1f}" for key in ("p50", "p95", "p99", "longest")), found["errors"]]
     shown += [f"{found['per_second']:.0f}", *(found[key] for key in ("acknowledged", "in_file"))]
     shown += [found[key] for key in ("lost", "twice", "denied")]
-    shown += [f"{found[key]:.2f}" for key in ("server", "client", "others")]
+    shown += [f"{found[key]:.2f}" for key in ("each", "server", "client", "others")]
     return "| " + " | ".join(map(str, shown)) + " |"
 
 
