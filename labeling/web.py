@@ -26,7 +26,8 @@ from labeling.store import Store
 SESSIONS = 500
 # Gradio looks for events of its own a thousand times a second and page, and a hundred times for their
 # progress. These pages have none, and each look interrupts the worker: on two cores a round of 16.9 s took
-# 19.2 beside a server that nobody asked anything. So it takes 2 ms a second, and 14 with the looks for progress.
+# 19.2 beside a server that nobody asked anything. So that takes 2 ms a second; looking for progress as often
+# as Gradio does, 14.
 SECONDS_BETWEEN_LOOKS = 0.25
 DESCRIPTION = (
     'Rank responses, and ask the training loop how it is. Errors are one sentence: `{"error": ...}`.'
