@@ -117,18 +117,22 @@ class _Comparison:
 
 
 def report(
-    facts: Sequence[RankingFacts], kind: str, left_out: int = 0, judged: Sequence[RankingFacts] = ()
+    facts: Sequence[RankingFacts],
+    kind: str,
+    left_out: int = 0,
+    by_judges: int = 0,
+    judged: Sequence[RankingFacts] = (),
 ) -> dict[str, Any]:
     """Everything the tab shows, as JSON can hold it.
 
-    facts: rankings and skips, oldest first, of one `kind` (human, program) or of all. left_out: how many
-    rankings of the other kind there are, for the sentence that says whom this counts. judged: rankings of
-    people and judges over what judges have ranked, whatever the kind.
+    facts: rankings and skips, oldest first, of one `kind` (human, program) or of both (all), never of judges.
+    left_out, by_judges: how many rankings of the other kind and of judges there are, for the sentence that
+    says whom this counts. judged: rankings of people and judges over what judges have ranked.
     """
     rankings = [one for one in facts if one.ranks]
     return {
         "kind": kind,
-        "says": _whom(rankings, kind, left_out),
+        "says": _whom(rankings, kind, left_out, by_judges),
         "rankings": len(rankings),
         "left_out": left_out,
         "partial": sum(one.partial for one in rankings),
@@ -140,7 +144,7 @@ def report(
     }
 
 
-def _whom(rankings: list[RankingFacts], kind: str, left_out: int) -> str:
+def _whom(rankings: list[RankingFacts], kind: str, left_out: int, by_judges: int) -> str:
     names = {"human": ("person", "people"), "program": ("program", "programs")}
     counted = []
     for one, words in names.items():
@@ -150,11 +154,10 @@ def _whom(rankings: list[RankingFacts], kind: str, left_out: int) -> str:
     together = " together" if len(counted) > 1 else ""
     says = f"Counts {_plural(len(rankings), 'ranking')} by {' and '.join(counted) or 'nobody'}{together}"
     other = names["program" if kind == "human" else "human"][1]
-    return (
-        f"{says}; {left_out} by {other} {'is' if left_out == 1 else 'are'} left out."
-        if left_out
-        else f"{says}."
-    )
+    others = [f"{number} by {who}" for number, who in ((left_out, other), (by_judges, "judges")) if number]
+    if not others:
+        return f"{says}."
+    return f"{says}; {' and '.join(others)} {'is' if left_out + by_judges == 1 else 'are'} left out."
 
 
 def agreement(rankings: Sequence[RankingFacts]) -> Agreement:

@@ -50,9 +50,10 @@ def router(store: Store) -> APIRouter:
 
     @routes.get("/agreement", summary="Agreement, bias and pace of the annotators")
     def agreement(kind: Kind = "human") -> dict[str, Any]:
-        """Of the rankings by humans, by programs, or by all: whether annotators agree where a task has two
-        rankings, whether a position or a length wins, and how long a ranking takes. Figures have a 95 %
-        interval (`value`, `low`, `high`, `n`); where there are too few rankings, `too_few` says so."""
+        """Of the rankings by humans, by programs, or by both: whether annotators agree where a task has two
+        rankings, whether a position or a length wins, and how long a ranking takes. Judges stand apart, each
+        beside the people whose tasks it ranked too (`judges`). Figures have a 95 % interval (`value`, `low`,
+        `high`, `n`); where there are too few rankings, `too_few` says so."""
         return reports.report(kind)
 
     return routes
@@ -118,9 +119,8 @@ class ReportCache:
             return known
 
     def _make(self, kind: str) -> dict[str, Any]:
-        judged = self.store.judged_facts()
+        judged, counts = self.store.judged_facts(), self.store.ranking_counts_by_kind()
         if kind == "all":
-            return report(self.store.ranking_facts(), kind, judged=judged)
-        counts = self.store.ranking_counts_by_kind()
-        left_out = {"human": counts["program"] + counts["judge"], "program": counts["human"]}[kind]
-        return report(self.store.ranking_facts(kind), kind, left_out, judged)
+            return report(self.store.ranking_facts(), kind, 0, counts["judge"], judged)
+        left_out = counts["program" if kind == "human" else "human"]
+        return report(self.store.ranking_facts(kind), kind, left_out, counts["judge"], judged)

@@ -52,6 +52,21 @@ def test_humans_are_counted_unless_programs_are_asked_for(client, store):
     assert get(client, kind="all")["rankings"] == 28
 
 
+def test_judges_are_counted_with_nobody(client, store):
+    fill(store, "Marta", "human", 1)
+    fill(store, "simulated", "program", 2)
+    judge = store.judge("qwen3", "Qwen/Qwen3-4B").id
+    with store.write():
+        for number in range(3):
+            store.add_judgement(judge, add_task(store, f"judged {number}"), str(number), [1, 2, 3, 4])
+    left_out = "2 by programs and 3 by judges are left out."
+    assert get(client)["says"] == f"Counts 1 ranking by 1 person; {left_out}"
+    assert get(client, kind="program")["says"].startswith("Counts 2 rankings by 1 program; 1 by people and 3")
+    together = get(client, kind="all")
+    assert together["says"].startswith("Counts 3 rankings by 1 person and 1 program together; 3 by judges")
+    assert (together["rankings"], together["left_out"]) == (3, 0)
+
+
 def test_another_kind_is_refused_in_one_sentence(client):
     answer = client.get("/api/agreement", params={"kind": "robots"})
     assert answer.status_code == 422
@@ -61,7 +76,7 @@ def test_another_kind_is_refused_in_one_sentence(client):
 def test_it_is_made_once_and_again_when_the_rankings_change(client, store, monkeypatch):
     made = []
 
-    def counted(facts, kind, left_out=0, judged=()):
+    def counted(facts, kind, left_out=0, by_judges=0, judged=()):
         made.append(kind)
         return {"rankings": len(facts)}
 

@@ -84,8 +84,8 @@ class Reports(Instructions):
         return found
 
     def ranking_facts(self, kind: str | None = None) -> list[RankingFacts]:
-        """The standing rankings and skips of humans, of programs, or of all (None), oldest first."""
-        return self._facts(":kind is null or people.kind = :kind", kind)
+        """The standing rankings and skips of humans, of programs, or of both (None), in order; no judges."""
+        return self._facts("judges.person_id is null and (:kind is null or people.kind = :kind)", kind)
 
     def judged_facts(self) -> list[RankingFacts]:
         """The standing rankings of what judges have ranked: theirs, and those of people."""

@@ -26,8 +26,8 @@ function bar({ value, low, high }, { from, to, mark }) {
     make("i", { class: "dot", style: "left:" + at(value) }));
 }
 
-function row(name, estimate, scale, show, of) {
-  if (!estimate) return make("li", null, make("span", { class: "row-name" }, name), make("span", { class: "row-none" }, "cannot be told yet"));
+function row(name, estimate, scale, show, of, none = "cannot be told yet") {
+  if (!estimate) return make("li", null, make("span", { class: "row-name" }, name), make("span", { class: "row-none" }, none));
   const { value, low, high, n } = estimate;
   return make("li", null,
     make("span", { class: "row-name" }, name),
@@ -82,8 +82,8 @@ const COEFFICIENT = { from: -1, to: 1, mark: 0 };
 const ENDS = ["the reverse", "chance", "the same"];
 
 const agreementRows = (label, { same_order, tau, alpha }) => rows(label, ENDS,
-  row("Pairs in the same order", same_order, SHARE, whole, "pair"),
-  row("Kendall’s tau-b", tau, COEFFICIENT, plain, "task"),
+  row("Pairs in the same order", same_order, SHARE, whole, "pair", "no pair was decided by both"),
+  row("Kendall’s tau-b", tau, COEFFICIENT, plain, "task", "in each task one of the two tied all"),
   row("Krippendorff’s alpha", alpha, COEFFICIENT, plain, "task"));
 
 function agreementPart({ overall, pairs, over_time }) {
