@@ -62,6 +62,8 @@ def _file(path: Path, encoding: str = "auto") -> Iterator[Row]:
         raise _broken(path, error) from None
     if start[:4] == b"PAR1":
         return _parquet(path)
+    if start[:2] == b"PK" and path.suffix.lower() == ".xlsx":
+        raise SourceError(f"'{path}' is a spreadsheet; save it as .csv and import that.")
     if start[:2] == b"PK":
         raise SourceError(f"'{path}' is a zip archive; unpack it and import the files in it.")
     found = _encoding(start) if encoding == "auto" else encoding

@@ -160,7 +160,9 @@ def summary(source: str, config: ImportConfig, tally: Tally) -> str:
     word = "would be added to" if config.dry_run else "added to"
     lines = [rows_read(source, tally), f"{word} {config.run_dir}: {added(tally)}", *refusals(tally)]
     if tally.added["preferences"] and not config.dry_run:
-        lines.append("The next round's reward model learns from them; 'train now' in the lab starts one.")
+        lines.append("From preferences the next round learns, and 'Train now' in the lab starts one.")
+    if tally.added["demonstrations"] and not config.dry_run:
+        lines.append("From demonstrations 'python app.py sft' learns, and the button in the lab.")
     return "\n".join(lines)
 
 
@@ -172,7 +174,7 @@ def rows_read(source: str, tally: Tally) -> str:
 
 def added(tally: Tally) -> str:
     """How many of each kind."""
-    kinds = [f"{tally.added[kind]:,} {kind}" for kind in AS if tally.added[kind]] or ["nothing"]
+    kinds = [_count(tally.added[kind], kind[:-1]) for kind in AS if tally.added[kind]] or ["nothing"]
     known = f"; {tally.added['known']:,} there already" if tally.added["known"] else ""
     return ", ".join(kinds) + known
 

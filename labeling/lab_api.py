@@ -43,10 +43,14 @@ def router(store: Store) -> APIRouter:
         """The last ten commands with the worker's answers, newest first."""
         return {"commands": store.commands(10)}
 
-    @routes.get("/demonstrations", summary="How many demonstrations there are to learn from")
+    @routes.get("/demonstrations", summary="How many demonstrations and imported preferences there are")
     def demonstrations() -> dict[str, int]:
-        """Better responses by annotators, and what was imported or written by a judge."""
-        return {"count": store.kept("demonstrations", store.demonstration_count)}
+        """To learn from: `count` better responses by annotators, and what was imported or written by a judge;
+        `imported_preferences`, with which a round can be started before anybody has ranked."""
+        return {
+            "count": store.kept("demonstrations", store.demonstration_count),
+            "imported_preferences": store.kept("imported preferences", store.imported_ranking_count),
+        }
 
     @routes.get("/agreement", summary="Agreement, bias and pace of the annotators")
     def agreement(kind: Kind = "human") -> dict[str, Any]:

@@ -149,7 +149,8 @@ def _worker(worker: dict[str, Any], now: float) -> str:
 
 
 def _round(last: dict[str, Any]) -> str:
-    learned = "demonstrations" if last["method"] == "sft" else f"{last['rankings']} rankings"
+    learned = f"{last['rankings']} rankings" if last["rankings"] else "imported preferences"
+    learned = "demonstrations" if last["method"] == "sft" else learned
     words = f"{last['id']}, {last['state']}, on {learned}"
     if last["policy_version"] is not None:
         words += f", made policy {last['policy_version']}"

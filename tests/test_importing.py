@@ -116,7 +116,7 @@ def test_a_data_sets_folder(tmp_path, capsys):
         tmp_path / "saved"
     )
     assert run(tmp_path / "saved", tmp_path) == 0
-    assert "1 demonstrations" in capsys.readouterr().out
+    assert "1 demonstration" in capsys.readouterr().out
 
 
 def test_a_file_that_breaks_off_is_there_as_far_as_it_goes(tmp_path, capsys):

@@ -1,5 +1,8 @@
 """The lab page with rounds by DPO, by PPO and DPO, and on demonstrations."""
 
+import re
+
+from data.incoming import ImportedRanking
 from tests.annotate import FOUR
 from tests.test_lab_browser import fact, lab, panel, store
 
@@ -72,6 +75,13 @@ def test_learning_from_demonstrations_is_asked_for_and_shown_beside_prompting(st
     expect(learn).to_have_attribute(
         "title", "There are no demonstrations yet: write better responses, or import some."
     )
+    train = page.get_by_role("button", name="Train now")
+    expect(train).to_have_attribute("title", re.compile("no rankings to train on yet"))
+    store.add_imported(
+        store.begin_import("pairs.jsonl"), [ImportedRanking("Why?", ("Because.", "No."), (1, 2))]
+    )
+    expect(fact(page, "Rankings")).to_have_text(re.compile("none yet, and 1 imported preference$"))
+    expect(train).to_have_attribute("aria-disabled", "false")  # they are enough
     from labeling.store import Better, Remarks
 
     person = store.add_person("token of Ana", "Ana", "human").id

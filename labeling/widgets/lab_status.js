@@ -31,7 +31,7 @@ function reasonAgainst(command, status) {
   if (command === "train") {
     if (round) return "A round is running already.";
     if (paused(status)) return "Training is paused: resume it first.";
-    return status.rankings > 0 ? null : "There are no rankings to train on yet.";
+    return status.rankings > 0 || shared.imported > 0 ? null : "There are no rankings to train on yet: rank responses, or import preferences.";
   }
   if (command === "sft") {
     if (round) return "A round is running already.";
@@ -131,12 +131,14 @@ function rankingsFact(status) {
   const all = others.find(([, count]) => count >= status.rankings);
   const from = !others.length ? "all by people" : all ? "all by " + all[0]
     : others.map(([who, count], at) => count + (at ? "" : " of them") + " by " + who).join(", ");
-  return fact("Rankings", String(status.rankings), status.rankings ? from : "none yet");
+  const imported = shared.imported ? ", and " + plural(shared.imported, "imported preference") : "";
+  return fact("Rankings", String(status.rankings), (status.rankings ? from : "none yet") + imported);
 }
 
 function nextRoundFact(status) {
   if (status.last_round?.state === "running") {
-    return fact("Next round", "Round " + status.last_round.id + " is running", status.last_round.method === "sft" ? "on demonstrations" : "on " + plural(status.last_round.rankings, "ranking"));
+    const { id, method, rankings } = status.last_round;
+    return fact("Next round", "Round " + id + " is running", method === "sft" ? "on demonstrations" : rankings ? "on " + plural(rankings, "ranking") : "on imported preferences");
   }
   const size = status.rankings_per_round || 1;
   const used = status.last_round?.rankings || 0;
@@ -209,7 +211,7 @@ async function ask() {
   try {
     shared.status = await api("status");
     shared.statusAt = performance.now();
-    shared.demonstrations = (await api("demonstrations")).count;
+    ({ count: shared.demonstrations, imported_preferences: shared.imported } = await api("demonstrations"));
     // Rounds and policies are asked for again only when the status says that something has changed.
     const { policy_version, last_round } = shared.status;
     const current = JSON.stringify([policy_version, last_round?.id, last_round?.state, last_round?.attempts]);
