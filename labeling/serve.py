@@ -113,6 +113,8 @@ def run_server(app: Any, listener: socket.socket, supervisor: Supervisor, answer
     """Answer requests until a signal, or until the worker refuses its settings."""
     import uvicorn
 
+    from labeling.protocol import BoundedHead
+
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
@@ -128,7 +130,7 @@ def run_server(app: Any, listener: socket.socket, supervisor: Supervisor, answer
     gc.freeze()
     # Pages hold streams open: without a limit a shutdown would wait for the last tab to be closed.
     options = {"log_level": "warning", "access_log": False, "ws": "none", "server_header": False}
-    options |= {"timeout_graceful_shutdown": 1}
+    options |= {"timeout_graceful_shutdown": 1, "http": BoundedHead}
     Server(uvicorn.Config(app, **options)).run(sockets=[listener])
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import psutil
 import pytest
 from sqlite_utils import Database
 
+from labeling.protocol import LONGEST_HEAD
 from labeling.report import report
 from labeling.serve import ServeConfig, ServeError, is_loopback, listen, lock_run, no_login, serve
 from labeling.session import COOKIE
@@ -139,6 +141,22 @@ def test_the_pages_answer_with_our_cookie_and_our_policy(app):
     assert app.http.get("/api/health", headers={"Host": "evil.example"}).status_code == 403
     assert app.http.get("/favicon.ico").headers["content-type"] == "image/svg+xml"
     assert "POST /api/rankings" in app.http.get("/docs", headers=HTML).text
+
+
+def test_a_head_without_an_end_is_refused_and_takes_no_memory(app):
+    address = ("127.0.0.1", int(app.url.rsplit(":", 1)[1]))
+    start = b"GET /api/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Long: "
+    for size, end, says in (
+        (LONGEST_HEAD - 4, b"\r\n\r\n", b"HTTP/1.1 200 "),
+        (LONGEST_HEAD + 1, b"", b"HTTP/1.1 400 "),
+    ):
+        with socket.create_connection(address, timeout=60) as client:
+            client.sendall(start.ljust(size, b"a") + end)
+            assert client.recv(100).startswith(says)
+    long = b"POST /api/health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n"
+    with socket.create_connection(address, timeout=60) as client:  # a body is another matter
+        client.sendall(long + 200_000 * b"a")
+        assert client.recv(100).startswith(b"HTTP/1.1 405 ")
 
 
 @pytest.mark.slow

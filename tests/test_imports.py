@@ -28,6 +28,7 @@ LEVELS = {
     "labeling.compression": 0,
     "labeling.estimates": 0,
     "labeling.guard": 0,
+    "labeling.protocol": 0,
     "labeling.reference": 0,
     "labeling.theme": 0,
     "rlhf.config": 0,
