@@ -60,7 +60,8 @@ def _demonstrations_in(
     own = _only_demonstrations(items, others)
     first = next(own, None)  # without one, nothing is stored
     if first is None:
-        raise SourceError(tally.stopped or _none_in(source, tally, others))
+        _stopped(tally, "")
+        raise SourceError(_none_in(source, tally, others))
     return chain([first], own), tally, others
 
 

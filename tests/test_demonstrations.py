@@ -8,6 +8,7 @@ import pytest
 
 from data.conversation import as_prompt
 from data.demonstrations import Demonstration
+from data.formats import read_items
 from data.prompts import split_prompts
 from data.reading import SourceError
 from labeling.demonstrations import import_demonstrations, read_demonstrations
@@ -162,3 +163,22 @@ def test_a_file_that_breaks_off_is_said_and_what_was_read_is_there(tmp_path):
         with pytest.raises(SourceError, match=r"behind line \d+.*; what was read before is in the run"):
             import_demonstrations(store, tmp_path / "run", str(file), SourceConfig(), lambda _: None)
         assert store.demonstrations()
+
+
+@pytest.mark.parametrize("rows", [[PAIR], [{"prompt": "a", "response": "b"}, PAIR]])
+def test_ctrl_c_while_it_is_read_is_no_error_of_the_source(tmp_path, monkeypatch, rows):
+    """Neither before nor after the first demonstration."""
+
+    def interrupted(*arguments):
+        yield from read_items(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("labeling.importing.read_items", interrupted)
+    file = write(tmp_path / "some.jsonl", *rows)
+    with pytest.raises(KeyboardInterrupt):
+        read(file)
+    with open_store(tmp_path / "run", create=True, migrate=True) as store:
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            import_demonstrations(store, tmp_path / "run", str(file), SourceConfig(), print)
+        assert len(store.demonstrations()) == len(rows) - 1
+        assert ("is in the run" in str(stopped.value)) == (len(rows) > 1)
