@@ -71,10 +71,11 @@ function textEditor({ path, rows, longest, after }) {
       const same = saved.version === newest;
       edit(saved);
       say(same ? "Nothing has changed." : "Saved as version " + saved.version + ". " + after);
-      await follow();
     } catch (error) {
       say("Not saved: " + error.message, true);
+      return;
     }
+    await follow().catch(() => {}); // it is saved all the same, and the next look shows it
   });
 
   look.addEventListener("click", async () => {
