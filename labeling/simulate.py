@@ -173,10 +173,12 @@ def simulate(
     ]
     for thread in threads:
         thread.start()
+    interrupted = False
     try:
         for thread in threads:
             thread.join()
     except KeyboardInterrupt:
+        interrupted = True
         run.stop.set()
         for thread in threads:
             thread.join()
@@ -185,6 +187,8 @@ def simulate(
         raise SimulationError(run.error)
     summary = run.summary()
     echo(str(summary))
+    if interrupted:
+        raise KeyboardInterrupt
     return summary
 
 

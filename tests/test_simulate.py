@@ -179,6 +179,24 @@ def test_noise_reaches_the_database(store, url):
     assert 0.2 < wrong / (60 * 5) < 0.4
 
 
+def test_ctrl_c_ends_it_with_what_was_done(url, monkeypatch):
+    interrupted = []
+
+    class Thread(threading.Thread):
+        def join(self, timeout=None):
+            if not interrupted:
+                interrupted.append(self)
+                raise KeyboardInterrupt
+            super().join(timeout)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading, "Thread", Thread)
+        done = CliRunner().invoke(cli, ["simulate", "--url", url, "--rankings", "3", "--annotators", "2"])
+    assert (done.exit_code, done.stderr) == (130, "")
+    assert done.stdout.startswith("0 of 3 rankings")
+    assert done.stdout.endswith("Interrupted.\n")
+
+
 def test_annotators_wait_for_tasks(store, url):
     """Half of the tasks appear only when the annotators have said that they wait."""
     add_tasks(store, 4)
