@@ -21,6 +21,7 @@ from labeling.store import Store, StoreError, open_store
 from labeling.supervisor import REFUSED, child_environment, worker_command
 
 EVERY = 0.3  # seconds between two looks at the store
+SILENT = 10.0  # seconds without a word of a server's worker, which has one every two seconds when idle
 PATIENCE = 2.0  # seconds that the worker has to end in order
 
 
@@ -76,17 +77,17 @@ def learn(
         except KeyboardInterrupt:
             return _interrupted(store, command, before, served)
         if ended is None:
-            raise StoreError(_gone(store, command, run_dir))
+            raise StoreError(_unserved(store, before) if served else _gone(store, command, run_dir))
         return ended
 
 
 def _follow(
     store: Store, command: int, before: int, child: subprocess.Popen | None, echo: Callable[[str], None]
 ) -> Ended | None:
-    """Say what happens until it has ended; None when the worker ended before that."""
+    """Say what happens until it has ended; None when the worker, or the server that has it, ended before."""
     said = _words(store) if child else ""  # what the last worker has said is over
     while True:
-        over = child is not None and child.poll() is not None
+        over = _nobody_serves(store) if child is None else child.poll() is not None
         ended = _ended(store, command, before)
         if ended or over:
             return ended
@@ -115,6 +116,26 @@ def _ended(store: Store, command: int, before: int) -> Ended | None:
     return Ended(False, answer["outcome"], {}) if answer else None
 
 
+def _nobody_serves(store: Store) -> bool:
+    """Whether the server that had the run has ended. Tried only when its worker is silent: a server that is
+    about to start would be refused at that very moment."""
+    if time.time() - (store.worker_status()["seen"] or 0.0) < SILENT:
+        return False
+    try:
+        with lock_run(store.run_dir):
+            return True
+    except ServeError:
+        return False
+
+
+def _unserved(store: Store, before: int) -> str:
+    """What becomes of it then."""
+    mine, start = _mine(store, before), "at the next start of python app.py"
+    if mine is None:
+        return f"Nobody serves the run any more; the round begins {start}."
+    return f"Nobody serves the run any more; round {mine.id} is taken up {start}, or of python app.py sft."
+
+
 def _mine(store: Store, before: int):
     """The first round on demonstrations after this one; None: there is none yet."""
     return next((r for r in reversed(store.rounds(20)) if r.method == "sft" and r.id > before), None)
@@ -126,6 +147,8 @@ def _interrupted(store: Store, command: int, before: int, served: bool) -> Ended
     if ended:
         return ended
     mine, running = _mine(store, before), store.running_round()
+    if served and _nobody_serves(store):
+        raise KeyboardInterrupt(_unserved(store, before))
     if served:
         what = f"round {mine.id}" if mine else "it"
         raise KeyboardInterrupt(f"The server goes on with {what}; its lab page can stop a round.")

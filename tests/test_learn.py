@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -263,6 +264,27 @@ def test_ctrl_c_leaves_a_round_of_a_server_alone(tmp_path):
             "The server goes on with it; its lab page can stop a round.\n",
         )
         assert [c["name"] for c in store.waiting_commands()] == ["sft"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_server_that_was_stopped_is_waited_for_no_longer(tmp_path, begun):
+    with open_store(tmp_path, create=True, migrate=True) as store, ExitStack() as server:
+        store.put_setting("config", {"seed": 0})
+        store.add_reference("starter", "starter")
+        store.beat("idle", "at work")
+        server.enter_context(lock_run(tmp_path))
+
+        def stops(_):
+            if begun:
+                store.begin_round({"asked": {}}, "sft")
+            store.db.execute("update worker set seen = seen - 60")
+            server.close()
+
+        with pytest.raises(StoreError) as left:
+            learn(tmp_path, {}, echo=stops)
+        becomes = "round 1 is taken up" if begun else "the round begins"
+        assert str(left.value).startswith(f"Nobody serves the run any more; {becomes} at the next start")
+        assert [c["name"] for c in store.waiting_commands()] == ["sft"]  # it is asked for still
 
 
 @pytest.mark.slow
