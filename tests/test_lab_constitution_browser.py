@@ -103,7 +103,7 @@ def test_what_judges_said_stands_apart_and_beside_people(site, store, lab):
     expect(part).to_contain_text("judge qwen3 puts 80 % of pairs in the order people do (60 to 91 %)")
     expect(part.locator("ul.rows li").nth(1)).to_contain_text("0.60")
     expect(lab.locator(".agreement-says")).to_have_text(
-        "Counts 25 rankings by 1 person; 25 by programs are left out."
+        "Counts 25 rankings by 1 person; 25 by judges are left out."
     )
 
 

@@ -50,9 +50,14 @@ def test_guidelines_are_written_looked_at_and_kept_in_versions(site, lab):
     expect(said).to_have_text("Nothing has changed.")
     box.fill("Be kind.")
     lab.route("**/guidelines/versions", lambda route: route.fulfill(status=500, body="{}"))
-    with lab.expect_response("**/guidelines/versions"):
-        lab.get_by_role("button", name="Save as a new version").click()
+    with lab.expect_response("**/guidelines/versions"):  # and what is written meanwhile stays
+        lab.get_by_role("button", name="Save as a new version").evaluate(
+            "(save) => { save.click(); document.activeElement.value += ' And brief'; }"
+        )
     expect(said).to_contain_text(f"Saved as version {before + 2}.")
+    assert site.store.guidelines().text == "Be kind."
+    expect(box).to_have_value("Be kind. And brief")
+    box.fill("Be kind.")
     lab.unroute("**/guidelines/versions")
     look_away_and_back(lab)
     lab.get_by_role("button", name=f"Edit version {before + 1}").click()

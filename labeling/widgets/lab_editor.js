@@ -67,9 +67,11 @@ function textEditor({ path, rows, longest, after }) {
 
   save.addEventListener("click", async () => {
     try {
-      const saved = await api(path, { text: box.value });
-      const same = saved.version === newest;
+      const sent = box.value;
+      const saved = await api(path, { text: sent });
+      const same = saved.version === newest, typed = box.value;
       edit(saved);
+      if (typed !== sent) box.value = typed; // written while it was saved: of the next version
       say(same ? "Nothing has changed." : "Saved as version " + saved.version + ". " + after);
     } catch (error) {
       say("Not saved: " + error.message, true);
