@@ -46,7 +46,12 @@ def encode_plain(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
-    """The messages as the template writes them, nothing left out. Raises ModelError.
+    """The messages as the template writes them, nothing left out. Raises ModelError."""
+    return shaped_for(tokenizer, messages)[1]
+
+
+def shaped_for(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> tuple[list[Message], str]:
+    """The messages in a shape that the template takes, and as it writes them. Raises ModelError.
 
     What it refuses, or leaves out, is put otherwise: a system message into the first turn, turns of one role
     behind each other into one. Thinking aloud, where a template can switch it, is off: thoughts would fill
@@ -62,8 +67,8 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> s
             reason = reason or (str(error).strip().splitlines() or [type(error).__name__])[0]
             continue
         if all(m["content"].strip() in text for m in messages):
-            return text
-        shortened = shortened or text
+            return shaped, text
+        shortened = shortened or (shaped, text)
     if shortened is None:
         raise ModelError(
             f"The chat template of '{tokenizer.name_or_path}' refuses a prompt ({reason[:200]}); "

@@ -18,7 +18,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from data.export_files import ExportError, put_in_place
 from rlhf import checkpoint, model_card
-from rlhf.chat import eos_ids_of, pad_id_of
+from rlhf.chat import eos_ids_of, pad_id_of, shaped_for
 from rlhf.config import STARTER, ModelError
 from rlhf.loading import load_causal_lm, load_tokenizer, name_and_revision
 from rlhf.models import Family, load_family
@@ -232,7 +232,7 @@ def _card(run: Run, version: int, tokenizer: PreTrainedTokenizerBase, adapter: b
     rounds = {r.id: r for r in run.rounds()}
     tuning = run.get_setting("tuning") or "full"
     methods = sorted({rounds[p.round_id].method for p in line if p.round_id in rounds})
-    temperature = settings.get("temperature", 0.8)
+    temperature, longest = settings.get("temperature", 0.8), settings.get("max_new_tokens", 96)
     hub = hub_id(run)
     asked = settings.get("system_prompt", "").strip()
     system = f"\n\nBefore each conversation stood this system prompt:\n\n```\n{asked}\n```" if asked else ""
@@ -258,11 +258,11 @@ def _card(run: Run, version: int, tokenizer: PreTrainedTokenizerBase, adapter: b
 ## Sampling
 
 Annotators saw it, and it was trained, at **temperature {temperature:g}** over all tokens: no top-k, no
-top-p, no penalties, {settings.get("max_new_tokens", 96)} tokens at most. {_where_sampling_is(adapter)}
+top-p, no penalties, {longest} tokens at most. {_where_sampling_is(adapter)}
 How sharply it speaks was learned at that temperature; at another one it is another policy.{system}
 
 ```python
-{_example(tokenizer, adapter, temperature)}
+{_example(tokenizer, adapter, f"temperature={temperature:g}, max_new_tokens={longest}", asked)}
 ```
 
 ## Lineage
@@ -285,7 +285,7 @@ def _where_sampling_is(adapter: bool) -> str:
     return "generation_config.json says so."
 
 
-def _example(tokenizer: PreTrainedTokenizerBase, adapter: bool, temperature: float) -> str:
+def _example(tokenizer: PreTrainedTokenizerBase, adapter: bool, sampling: str, system: str) -> str:
     load = (
         "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer\n\n"
         'model = AutoPeftModelForCausalLM.from_pretrained("FOLDER")'
@@ -293,14 +293,17 @@ def _example(tokenizer: PreTrainedTokenizerBase, adapter: bool, temperature: flo
         else "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         'model = AutoModelForCausalLM.from_pretrained("FOLDER")'
     )
+    messages = [{"role": "user", "content": "Hello"}]
+    if system and tokenizer.chat_template:
+        messages, _ = shaped_for(tokenizer, [{"role": "system", "content": system}, *messages])
     ask = (
-        'messages = [{"role": "user", "content": "Hello"}]\n'
+        f"messages = {json.dumps(messages, ensure_ascii=False)}\n"
         'inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", '
         "return_dict=True)"
         if tokenizer.chat_template
         else 'inputs = tokenizer("Hello\\n", return_tensors="pt")  # a line break ends the prompt'
     )
-    how = f", do_sample=True, temperature={temperature:g}, top_k=0, top_p=1.0" if adapter else ""
+    how = f", do_sample=True, {sampling}, top_k=0, top_p=1.0" if adapter else ""
     return (
         f'{load}\ntokenizer = AutoTokenizer.from_pretrained("FOLDER")\n{ask}\n'
         f'written = model.generate(**inputs{how})[0, inputs["input_ids"].shape[1] :]\n'

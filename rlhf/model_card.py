@@ -6,9 +6,11 @@ Only what the run has measured stands in it. Pure text.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, Protocol
 
 KINDS = {"human": "people", "program": "programs", "judge": "judge models"}
+METHODS = {"both": "PPO and DPO"}
 
 
 class PolicyLike(Protocol):
@@ -62,16 +64,23 @@ def lineage(
         made = rounds.get(policy.round_id) if policy.round_id is not None else None
         summary = policy.summary or {}
         if policy.parent_version is None:
-            how, ranked = f"the model the run began with, `{policy.model}`", ""
+            how, ranked = f"the model the run began with, `{_without_folders(policy.model)}`", ""
         elif made is None:
             how, ranked = f"from policy {policy.parent_version}", ""
         else:
-            how = f"round {made.id} ({made.method.upper()}) from policy {policy.parent_version}"
+            method = METHODS.get(made.method, made.method.upper())
+            how = f"round {made.id} ({method}) from policy {policy.parent_version}"
             ranked = "none used" if made.method == "sft" else _by_kind(counts(made.trained_through))
         when = time.strftime("%Y-%m-%d", time.gmtime(policy.created_at))
         cells = (str(policy.version), how, ranked, _win_rate(summary), _kl(summary), when)
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
+
+
+def _without_folders(model: str) -> str:
+    """A card may be read by anybody: what a folder is called, and not where it is."""
+    local = model.startswith(("/", ".", "~")) or Path(model).exists()
+    return Path(model).name if local else model
 
 
 def lineage_notes() -> str:

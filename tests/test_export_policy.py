@@ -10,11 +10,12 @@ from typer.testing import CliRunner
 
 from app import cli
 from data.export_files import ExportError
-from labeling.store import NewPolicy
+from labeling.store import NewPolicy, open_store
 from rlhf.checkpoint import write_policy
 from rlhf.export import TOLERANCE, export_policy
 from rlhf.generate import SamplingConfig, encode_prompt, sample_from
 from rlhf.logit_scale import logit_gains
+from rlhf.model_card import lineage
 from rlhf.models import Family, ModelError, load_family
 from tests.export_run import Run, open_run
 
@@ -132,6 +133,22 @@ def test_the_card_says_where_it_comes_from(trained, tmp_path):
     assert "```\nBe brief.\n```" in card
     assert str(run.store.run_dir) not in card
     assert family_model(run) not in card
+    assert '[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]' in card
+    if family.kind == "lora":  # has no generation config, so the example says all of it
+        export_policy(run.store, tmp_path / "adapter", merged=False)
+        card = (tmp_path / "adapter" / "README.md").read_text(encoding="utf-8")
+        assert "do_sample=True, temperature=0.7, max_new_tokens=12, top_k=0, top_p=1.0)" in card
+
+
+def test_a_card_names_a_local_model_without_its_folders(tmp_path):
+    with open_store(tmp_path / "run", create=True, migrate=True) as store:
+        store.add_reference("models/sft", str(tmp_path / "mine"))
+        round_ = store.begin_round({}, "both")
+        store.end_round(round_.id, "published", "better", {}, NewPolicy(1, "policies/1", "some/model", {}))
+        rounds = {made.id: made for made in store.rounds()}
+        rows = lineage(store.policies(), rounds, store.ranking_counts_through)
+    assert "the model the run began with, `mine` |" in rows
+    assert "| round 1 (PPO and DPO) from policy 0 | none |" in rows
 
 
 def test_the_first_policy_is_the_model_the_run_began_with(trained, tmp_path):
