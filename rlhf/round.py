@@ -254,9 +254,9 @@ def judge(summary: dict[str, float], kl_coef: float, remark: str | None) -> Outc
         f"score {summary['score_before']:+.2f} to {summary['score_after']:+.2f} at KL {summary['kl']:.1f}"
     )
     before = summary["score_before"] - kl_coef * summary["kl_before"]
-    if summary["score_after"] - kl_coef * summary["kl"] <= before:
-        return Outcome(False, f"the new policy is not better on held-out prompts ({change})", summary)
-    return Outcome(True, f"{change}; {remark}" if remark else change, summary)
+    better = summary["score_after"] - kl_coef * summary["kl"] > before
+    words = change if better else f"the new policy is not better on held-out prompts ({change})"
+    return Outcome(better, f"{words}; {remark}" if remark else words, summary)
 
 
 def _normalise(

@@ -47,9 +47,11 @@ def test_only_what_is_better_with_finite_figures_is_published():
     for worse in (0.1, -0.2):
         assert "is not better" in judge(summary | {"score_after": worse}, 0.1, None).reason
     assert judge(summary | {"kl": 7.9}, 0.1, None).published
-    dear = judge(summary | {"kl": 8.0}, 0.1, None)  # half a point of score for five nats
+    dear = judge(summary | {"kl": 8.0}, 0.1, "KL reached 10")  # half a point of score for five nats
     assert not dear.published
-    assert "is not better on held-out prompts (score +0.10 to +0.60 at KL 8.0)" in dear.reason
+    assert dear.reason.endswith(
+        "not better on held-out prompts (score +0.10 to +0.60 at KL 8.0); KL reached 10"
+    )
     for name in ("score_after", "kl"):
         outcome = judge(summary | {name: math.nan}, 0.1, None)
         assert not outcome.published

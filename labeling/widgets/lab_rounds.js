@@ -25,7 +25,8 @@ const COLUMNS = [
     round.attempts > 1 ? make("span", { class: "interval" }, "attempt " + round.attempts) : null,
     round.reason ? make("p", { class: "reason" }, round.reason) : null]],
   ["Rankings", (round) => round.method === "sft"
-    ? [String(round.summary?.demonstrations ?? "–"), make("span", { class: "interval" }, "demonstrations")] : String(round.rankings)],
+    ? [String(round.summary?.demonstrations ?? "–"), make("span", { class: "interval" }, "demonstrations")]
+    : [String(round.rankings), round.summary?.imported_rankings ? make("span", { class: "interval" }, "and " + round.summary.imported_rankings + " imported") : null]],
   ["Reward model accuracy", (round) => [percent(round.summary?.accuracy), interval(round.summary?.accuracy_low, round.summary?.accuracy_high)]],
   [WINS, (round) => [percent(round.summary?.win_rate), interval(round.summary?.win_rate_low, round.summary?.win_rate_high)]],
   ["Score", (round) => arrow(round.summary?.score_before, round.summary?.score_after, signed)],
