@@ -145,6 +145,8 @@ class Worker(Rounds):
             "open_tasks": self.open_tasks(),
             "rankings_per_round": per_round,
             "until_next_round": per_round - self.new_rankings(most=per_round),
+            # what the round after the running one would make, should that publish its own
+            "next_policy": self.next_version() + (last is not None and last.state == "running"),
             "worker": {name: worker[name] for name in ("state", "detail", "error", "seen")},
             "paused": bool(settings.get("paused")),
             "last_round": {name: getattr(last, name) for name in ROUND_FACTS} if last else None,

@@ -115,7 +115,7 @@ function drawFacts() {
     meter.setAttribute("aria-valuemax", needed);
     meter.setAttribute("aria-valuenow", done);
     meter.firstElementChild.style.width = (100 * done) / needed + "%";
-    $(".pr-until-words").textContent = untilWords(until, status.policy_version);
+    $(".pr-until-words").textContent = untilWords(until, status.next_policy);
     const effect = effectWords(progress.effect);
     $(".pr-effect").textContent = effect;
     $(".pr-effect").hidden = !effect;

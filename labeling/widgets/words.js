@@ -41,7 +41,7 @@ function newsWords(before, version, rankings) {
 }
 
 function untilWords(until, version) {
-    return until > 0 ? t("until", { n: until, version: (version ?? 0) + 1 }) : t("until.enough");
+    return until > 0 ? t("until", { n: until, version }) : t("until.enough");
 }
 
 /** What the rankings did: the win rate over the policy before, where the round measured one. */

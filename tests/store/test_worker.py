@@ -71,4 +71,8 @@ def test_status_has_the_facts(store, anna, ben):
     version = add_version(store)
     status = store.status()
     assert status["policy_version"] == status["last_round"]["policy_version"] == version
-    assert status["until_next_round"] == 4
+    assert (status["until_next_round"], status["next_policy"]) == (4, version + 1)
+    store.publish(0, "back")
+    assert store.status()["next_policy"] == version + 1
+    store.begin_round({})
+    assert store.status()["next_policy"] == version + 2  # the running round makes the one before
