@@ -28,7 +28,7 @@ def _costs(result: dict[str, Any]) -> str:
             [
                 one["name"],
                 f"{one['length']:.1f}",
-                "" if kl is None or kl["value"] is None else f"{kl['value']:.2f}",
+                "" if kl is None or kl["value"] is None else f"{kl['value']:z.2f}",
                 _perplexity(one["perplexity"]),
                 change(one["forgetting"]),
                 *("" if score is None else f"{score:+.2f}" for score in scores),

@@ -163,6 +163,8 @@ def test_the_table_says_it_all(result):
     ):  # fmt: skip
         assert words in said
     assert max(map(len, said.splitlines())) < 140
+    row = next(line for line in said.splitlines() if line.startswith("SFT (policy 0)"))
+    assert row.split()[4] == "0.00"  # its KL from itself, never -0.00
 
 
 def test_adapters_take_turns_on_one_base(tiny_model, tmp_path):
