@@ -21,6 +21,7 @@ KINDS = {
     ".jsonl": "json", ".json": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "csv", ".txt": "text",
     ".parquet": "parquet",
 }  # fmt: skip
+_COLUMNS = re.compile(r'\{"[^"]*":\{"0":')  # {"prompt":{"0":"...
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -84,6 +85,11 @@ def _file(path: Path, encoding: str = "auto") -> Iterator[Row]:
         return _with_text(path, found, prompt_lines)
     if kind == "json" and text.split("\n", 1)[0].strip() == "{":
         raise SourceError(f"'{path}' is one JSON object; wanted: an object a line, or an array of them.")
+    if kind == "json" and _COLUMNS.match(text):
+        raise SourceError(
+            f"'{path}' holds columns, as pandas writes them by itself; wanted: rows, as to_json(..., "
+            "orient='records') writes them."
+        )
     if kind == "csv":
         tabs = Path(name).suffix == ".tsv"
         return _with_text(path, found, lambda file: csv_rows(file, "\t" if tabs else separator_of(text)))

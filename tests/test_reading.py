@@ -278,6 +278,12 @@ def test_what_is_no_source(tmp_path):
     (tmp_path / "c.zip").write_bytes(b"PK\3\4")
     with pytest.raises(SourceError, match="zip archive; unpack it"):
         read_rows(str(tmp_path / "c.zip"))
+    (tmp_path / "c.zip").rename(tmp_path / "c.xlsx")
+    with pytest.raises(SourceError, match="is a spreadsheet"):
+        read_rows(str(tmp_path / "c.xlsx"))
+    (tmp_path / "two.json").write_text('{"prompt":{"0":"a","1":"b"},"response":{"0":"c","1":"d"}}')
+    with pytest.raises(SourceError, match="holds columns, as pandas writes them"):
+        read_rows(str(tmp_path / "two.json"))
     (tmp_path / "one.json").write_text('{\n "data": []\n}')
     with pytest.raises(SourceError, match="is one JSON object; wanted: an object a line, or an array"):
         read_rows(str(tmp_path / "one.json"))
