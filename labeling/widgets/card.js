@@ -15,6 +15,7 @@ function buildCard(response, index) {
     else text.append(make("p", "pod-muted", t("response.empty")));
     card.append(text, buildMarks(index));
     card.addEventListener("focusin", () => {
+        if (now.current === index) return;
         now.current = index;
         drawCards();
     });
@@ -93,27 +94,31 @@ function buildHistory(turns) {
         turn.append(make("b", "pr-label", t("prompt." + role)), text);
         return turn;
     }));
-    $(".pr-prompt-label").textContent = t(turns.length ? "prompt.user" : "prompt");
+    setText($(".pr-prompt-label"), t(turns.length ? "prompt.user" : "prompt"));
 }
 
 /** Long texts scroll inside their card, and can be shown whole; code and tables that are wider than their card
-    scroll with the keyboard too. */
+    scroll with the keyboard too. Measured first and written then: the layout is asked for once. */
 function makeScrollable() {
-    for (const box of root.querySelectorAll(".pr-scroll")) {
-        box.parentNode.querySelector(":scope > .pr-all")?.remove();
-        box.classList.remove("is-whole");
-        box.removeAttribute("tabindex");
-        if (box.scrollHeight <= box.clientHeight + 1) continue;
+    const prompt = $(".pr-prompt-text");
+    prompt.parentNode.querySelector(":scope > .pr-all")?.remove();
+    prompt.classList.remove("is-whole");
+    const history = $(".pr-history");
+    for (const box of [prompt, history]) box.removeAttribute("tabindex");
+    const high = (box) => box.scrollHeight > box.clientHeight + 1;
+    const wide = (box) => box.scrollWidth > box.clientWidth;
+    const long = [...root.querySelectorAll(".pr-scroll")].filter(high);
+    const longHistory = high(history);
+    const boxes = [...root.querySelectorAll(".pr-task .pod-text :is(pre, .pod-table)")].map((box) => [box, wide(box)]);
+    for (const box of long) {
         const label = box.closest(".pr-card") ? name(cards.indexOf(box.closest(".pr-card"))) : t("prompt");
         reachable(box, t("response.long", { name: label }));
         box.after(buildShowAll(box));
     }
-    const history = $(".pr-history");
-    history.removeAttribute("tabindex");
-    if (history.scrollHeight > history.clientHeight + 1) reachable(history, t("history"));
-    root.querySelectorAll(".pr-task .pod-text :is(pre, .pod-table)").forEach((box, i) => {
+    if (longHistory) reachable(history, t("history"));
+    boxes.forEach(([box, reaches], i) => {
         const what = t(box.tagName === "PRE" ? "code" : "table") + " " + (i + 1); // each has a name of its own
-        if (box.scrollWidth > box.clientWidth) reachable(box, what);
+        if (reaches) reachable(box, what);
     });
 }
 

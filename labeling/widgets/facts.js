@@ -78,7 +78,7 @@ async function learnRounds() {
 
 function note(selector, words) {
     $(selector).hidden = !words;
-    $(selector).firstElementChild.textContent = words;
+    setText($(selector).firstElementChild, words);
 }
 
 function drawFacts() {
@@ -86,16 +86,16 @@ function drawFacts() {
     if (now.trouble) {
         $(".pr-worker").hidden = false;
         $(".pr-worker .pod-dot").className = "pod-dot bad";
-        $(".pr-worker-words").textContent = t("server.silent");
+        setText($(".pr-worker-words"), t("server.silent"));
     }
     if (!status || now.trouble) return;
     const policy = policyWords(status.policy_version, now.rankingsOf[status.policy_version]);
-    $(".pr-policy").textContent = policy;
+    setText($(".pr-policy"), policy);
     $(".pr-policy").hidden = !policy;
     const worker = workerWords(status.worker, status.now || now.serverNow);
     $(".pr-worker").hidden = false;
     $(".pr-worker .pod-dot").className = "pod-dot " + worker.dot;
-    $(".pr-worker-words").textContent = workerLine(status.worker, status.now || now.serverNow);
+    setText($(".pr-worker-words"), workerLine(status.worker, status.now || now.serverNow));
     note(".pr-broken", status.worker.state === "failed" && now.task
         ? t("worker.stopped", { reason: status.worker.error || t("worker.no.reason") })
         : "");
@@ -104,9 +104,9 @@ function drawFacts() {
     const programs = (status.programs || 0) + (status.judges || 0);  // to an annotator a judge is one too
     $(".pr-progress").hidden = !progress;
     if (!progress) return;
-    $(".pr-mine").textContent = t("you", { today: progress.mine_today, total: progress.mine_total });
-    $(".pr-total").textContent = t("project", { n: status.rankings })
-        + (programs ? " " + t("project.programs", { n: programs }) : "");
+    setText($(".pr-mine"), t("you", { today: progress.mine_today, total: progress.mine_total }));
+    const others = programs ? " " + t("project.programs", { n: programs }) : "";
+    setText($(".pr-total"), t("project", { n: status.rankings }) + others);
     const needed = status.rankings_per_round || 1;
     const until = status.until_next_round ?? progress.until_next_round;
     const done = Math.min(needed, Math.max(0, needed - until));
@@ -115,9 +115,9 @@ function drawFacts() {
     meter.setAttribute("aria-valuemax", needed);
     meter.setAttribute("aria-valuenow", done);
     meter.firstElementChild.style.width = (100 * done) / needed + "%";
-    $(".pr-until-words").textContent = untilWords(until, status.next_policy);
+    setText($(".pr-until-words"), untilWords(until, status.next_policy));
     const effect = effectWords(progress.effect);
-    $(".pr-effect").textContent = effect;
+    setText($(".pr-effect"), effect);
     $(".pr-effect").hidden = !effect;
 }
 

@@ -51,6 +51,7 @@ const now = {
 };
 let cards = [];
 let chips = [];
+let podiumOf = ""; // the language and the number of responses that podium and chips are built for
 
 const size = () => now.task.responses.length;
 const missing = () => now.ranks.flatMap((rank, i) => (rank ? [] : [i]));
@@ -72,6 +73,11 @@ function make(tag, className, text) {
     if (className) node.className = className;
     if (text !== undefined) node.textContent = text;
     return node;
+}
+
+/** Only what is another text: set again, the same would be laid out again, and read out again. */
+function setText(node, text) {
+    if (node.textContent !== text) node.textContent = text;
 }
 
 let lastSaid = "";
@@ -125,30 +131,32 @@ function show(task) {
     if (draft && !task.previous_ranks && draft.ranks.some(Boolean)) now.message = t("draft.kept");
     build();
     draw();
-    window.scrollTo(0, 0);
+    // What asks for the layout comes last, when all is written: it is made once.
     if (!covered()) cards[now.current].focus({ preventScroll: true });
+    makeScrollable();
+    window.scrollTo(0, 0);
     showGuidelinesOnce();
 }
 
 /** The parts of the page that differ from task to task, in the language that is spoken now. */
 function build() {
     const { task, remarks } = now;
+    cards = task.responses.map(buildCard);
+    $(".pr-grid").replaceChildren(...cards); // first: what has the focus goes, and the browser lays out what was written
+    $(".pr-grid").dataset.count = size();
     $(".pr-comment textarea").value = remarks.comment;
     $(".pr-comment").open = Boolean(remarks.comment);
     $(".pr-better textarea").value = remarks.better?.text || "";
     $(".pr-better").open = Boolean(remarks.better);
     $(".pr-prompt-text").innerHTML = task.prompt_html;
     buildHistory(task.history || []);
-    cards = task.responses.map(buildCard);
+    if (podiumOf === language + size()) return;
+    podiumOf = language + size();
     chips = task.responses.map((_, i) => buildChip(i));
-    $(".pr-grid").replaceChildren(...cards);
-    $(".pr-grid").dataset.count = size();
     applyTexts($(".pr-shortcuts"), { n: size(), letter: LETTERS[size() - 1] });
     $(".pr-many").hidden = two();
     $(".pr-two").hidden = !two();
     buildPodium();
-    $(".pr-task").hidden = false; // what is hidden has no height
-    makeScrollable();
 }
 
 function draw() {
@@ -173,8 +181,8 @@ function drawCards() {
         const rank = now.ranks[i];
         card.classList.toggle("is-current", i === now.current);
         card.dataset.rank = rank;
-        card.querySelector(".pr-medal").textContent = rank || "";
-        card.querySelector(".pr-words").textContent = rankWords(now.ranks, i);
+        setText(card.querySelector(".pr-medal"), String(rank || ""));
+        setText(card.querySelector(".pr-words"), rankWords(now.ranks, i));
         card.querySelectorAll(".pr-number").forEach((button, at) => {
             button.setAttribute("aria-pressed", String(at + 1 === rank));
         });
@@ -198,16 +206,16 @@ function drawBar() {
     const none = noneAcceptable() ? t("hint.none") : "";
     const begun = left === size() ? t("hint.start") : joined([t("hint.left", { n: left }), none]);
     const hint = whole() ? t("hint.ready", { order: joined([order, none]) }) : begun;
-    $(".pr-left").textContent = now.busy ? t("saving") : now.message || hint;
+    setText($(".pr-left"), now.busy ? t("saving") : now.message || hint);
     $(".pr-submit").setAttribute("aria-disabled", String(now.busy || now.resting || !enough()));
     $(".pr-none").setAttribute("aria-pressed", String(noneAcceptable()));
     $(".pr-strength").hidden = !decided();
     root.querySelectorAll(".pr-strength button").forEach((button, i) => {
-        button.textContent = onTouch() && innerWidth < 700 ? t("strength.short." + (i + 1)) : strengthWords(i + 1);
+        setText(button, onTouch() && innerWidth < 700 ? t("strength.short." + (i + 1)) : strengthWords(i + 1));
         button.setAttribute("aria-label", strengthWords(i + 1));
         button.setAttribute("aria-pressed", String(now.remarks.strength === i + 1));
     });
-    $(".pr-clear").textContent = t(now.taken ? "putback" : "clear");
+    setText($(".pr-clear"), t(now.taken ? "putback" : "clear"));
     $(".pr-clear").setAttribute("aria-disabled", String(!now.taken && left === size()));
     $(".pr-skip").setAttribute("aria-disabled", String(now.busy));
     $(".pr-skip").setAttribute("aria-expanded", String(now.skipping));
@@ -215,6 +223,6 @@ function drawBar() {
 }
 
 function alarm(text) {
-    $(".pr-alert").textContent = text;
+    $(".pr-alert").textContent = text; // the same again is to be read out again
     $(".pr-alert").hidden = !text;
 }

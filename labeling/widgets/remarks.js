@@ -47,7 +47,7 @@ function drawMarks(card, index) {
     const open = now.marking === index;
     const said = MARK_KINDS.flatMap(([kind]) => mark[kind].map((one) => SIGNS[kind] + named(one)))
         .concat(Object.entries(mark.ratings).map(([scale, rating]) => named(scale) + " " + rating));
-    card.querySelector(".pr-said").textContent = open ? "" : said.join(" · ");
+    setText(card.querySelector(".pr-said"), open ? "" : said.join(" · "));
     card.querySelector(".pr-marks-open").setAttribute("aria-expanded", String(open));
     const box = card.querySelector(".pr-marks");
     box.hidden = !open;
@@ -147,9 +147,9 @@ function discardBetter() {
 function drawBetter() {
     const { better } = now.remarks;
     const from = better?.started_from;
-    $(".pr-better-words").textContent = from === null || from === undefined ? "" : t("better.started", { letter: LETTERS[from] });
+    setText($(".pr-better-words"), from === null || from === undefined ? "" : t("better.started", { letter: LETTERS[from] }));
     const canPutBack = !better && discarded?.task === now.task;
-    $(".pr-discard").textContent = t(canPutBack ? "putback" : "better.discard");
+    setText($(".pr-discard"), t(canPutBack ? "putback" : "better.discard"));
     $(".pr-discard").hidden = !better && !canPutBack;
 }
 

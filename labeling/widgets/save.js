@@ -18,13 +18,15 @@ function hand(answer) {
     alarm("");
     now.message = "";
     now.busy = now.queue.length === 0;
-    if (now.busy) draw(); // nothing follows: it stays on the screen until the reply brings another
-    else {
-        advance();
-        clearTimeout(sayTimer);
-        sayTimer = setTimeout(() => { say(t("say.next", { prompt: promptWords() })); sayTimer = 0; }, SAY_AFTER_MS);
+    if (now.busy) { // nothing follows: it stays on the screen until the reply brings another
+        draw();
+        flush();
+        return;
     }
-    flush();
+    advance();
+    setTimeout(flush); // it is written down, and the next task is on the screen sooner
+    clearTimeout(sayTimer);
+    sayTimer = setTimeout(() => { say(t("say.next", { prompt: promptWords() })); sayTimer = 0; }, SAY_AFTER_MS);
 }
 
 let sayTimer = 0;
@@ -142,8 +144,7 @@ function drawUnsaved() {
     const n = outbox.mine().length;
     const words = n && troubled ? t("unsaved", { n }) : "";
     $(".pr-unsaved").hidden = !words;
-    // set again it would be read out again
-    if ($(".pr-unsaved span").textContent !== words) $(".pr-unsaved span").textContent = words;
+    setText($(".pr-unsaved span"), words);
 }
 
 /** The beginning of the prompt, for those who hear the page: the focus goes to the first response. */

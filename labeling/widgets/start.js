@@ -116,10 +116,12 @@ function speak() {
     root.lang = language;
     root.dir = rightToLeft() ? "rtl" : "ltr";
     applyTexts(root);
+    podiumOf = "";
     $(".pr-language").value = language;
     if (now.practice) now.task = practiceTask(now.practice.step);
     if (now.task) build();
     draw();
+    if (now.task) makeScrollable();
 }
 
 async function chooseLanguage(wanted) {

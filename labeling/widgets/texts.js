@@ -7,12 +7,16 @@ let texts = ENGLISH;
 
 /** For numbers, times and lists; the digits are those of the keys. */
 const locale = () => (language === "en" ? "en-GB" : language) + "-u-nu-latn";
-const count = (n) => Number(n || 0).toLocaleString(locale());
+const count = (n) => intl(Intl.NumberFormat, locale()).format(Number(n || 0));
+
+/** Kept: to make one takes longer than all else a key press does here. */
+const kept = {};
+const intl = (Kind, where, options) => (kept[Kind.name + " " + where] ??= new Kind(where, options));
 
 /** A text of the catalogue, with its {names} filled in; `n` decides where a number does. */
 function t(key, values = {}) {
     let text = texts[key] ?? ENGLISH[key] ?? key;
-    if (typeof text === "object") text = text[new Intl.PluralRules(language).select(values.n)] ?? text.other;
+    if (typeof text === "object") text = text[intl(Intl.PluralRules, language).select(values.n)] ?? text.other;
     return text.replace(/\{(\w+)\}/g, (whole, name) => {
         const value = values[name];
         return value === undefined ? whole : typeof value === "number" ? count(value) : value;
@@ -34,7 +38,7 @@ function setKeyed(node, text) {
     }));
 }
 
-const listed = (words) => new Intl.ListFormat(locale(), { type: "conjunction" }).format(words);
+const listed = (words) => intl(Intl.ListFormat, locale(), { type: "conjunction" }).format(words);
 
 /** Every text that stands in the page's HTML. */
 function applyTexts(root, values) {
