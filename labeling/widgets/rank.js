@@ -142,7 +142,7 @@ function show(task) {
 function build() {
     const { task, remarks } = now;
     cards = task.responses.map(buildCard);
-    $(".pr-grid").replaceChildren(...cards); // first: what has the focus goes, and the browser lays out what was written
+    $(".pr-grid").replaceChildren(...cards); // first: when what has the focus goes, all that was written is laid out
     $(".pr-grid").dataset.count = size();
     $(".pr-comment textarea").value = remarks.comment;
     $(".pr-comment").open = Boolean(remarks.comment);

@@ -6,7 +6,11 @@ Starts `python app.py` on the starter in an empty run directory with rounds of 1
 follows the other, and ranks by keyboard at an annotator's pace. For each submission, from the Enter key's
 event:
 
-- painted: the frame in which the next task is on the screen (the callback after the next animation frame).
+- script: the key's handler has ended; its forced layout is in it.
+- painted: the frame with the next task is made: layout and paint are done (the message that follows its
+  animation frame, and no second frame).
+- shown: that frame was presented, by the browser's own Event Timing, which counts in steps of 8 ms from the
+  key's time stamp. Without a GPU this has the rasterizing in it.
 - stored: the reply to the ranking is here. That is what a page without tasks sent ahead would wait for before
   it could begin to paint: the alternative, in the same run.
 
@@ -29,10 +33,15 @@ WATCH = """
 () => {
     window.measured = [];
     let begun = null;
+    const shown = new Map();
+    new PerformanceObserver((list) => {
+        for (const { name, startTime, duration } of list.getEntries())
+            if (name === "keydown") shown.set(startTime, duration);
+    }).observe({ type: "event", durationThreshold: 16 });
     addEventListener("keydown", (event) => {
         if (event.key !== "Enter") return;
-        begun = { at: performance.now(), prompt: document.querySelector(".pr-prompt-text").textContent,
-                  state: window.worker || "" };
+        begun = { at: performance.now(), stamp: event.timeStamp, state: window.worker || "",
+                  prompt: document.querySelector(".pr-prompt-text").textContent };
     }, { capture: true });
     new MutationObserver(() => {
         if (!begun || begun.painted) return;
@@ -41,6 +50,7 @@ WATCH = """
         if (document.querySelector(".pr-prompt-text").textContent === begun.prompt) return;
         const mine = begun;
         mine.painted = -1;
+        mine.script = performance.now() - at;
         requestAnimationFrame(() => { const channel = new MessageChannel();
             channel.port1.onmessage = () => { mine.painted = performance.now() - at; };
             channel.port2.postMessage(0); });
@@ -55,7 +65,11 @@ WATCH = """
         if (path.endsWith("/api/status")) window.worker = (await reply.clone().json()).worker.state;
         return reply;
     };
-    window.taken = () => { const found = begun; begun = null; return found; };
+    window.taken = () => {
+        const found = begun;
+        begun = null;
+        return found && { ...found, shown: shown.get(found.stamp) ?? 8 }; // less than 16 is not reported
+    };
 }
 """
 
@@ -73,7 +87,7 @@ def main() -> None:
 
 
 def measure(folder: Path, submissions: int, pace: float) -> list[dict]:
-    """One dict for each submission: painted, stored (ms), state (the worker's), waited."""
+    """One dict for each submission: script, painted, shown, stored (ms), state (the worker's), waited."""
     from playwright.sync_api import expect, sync_playwright
 
     command = [sys.executable, "app.py", "--run-dir", str(folder / "run"), "--port", "0"]
@@ -99,7 +113,7 @@ def measure(folder: Path, submissions: int, pace: float) -> list[dict]:
                 for rank in range(1, cards + 1):
                     page.keyboard.press(str(rank))
                 page.keyboard.press("Enter")
-                page.wait_for_timeout(150)
+                page.wait_for_timeout(300)
                 taken = page.evaluate("window.taken()")
                 if taken:
                     found.append(taken)
@@ -116,14 +130,14 @@ def table(found: list[dict]) -> str:
     waited = sum(bool(one.get("waited")) for one in found)
     lines = [
         f"{len(found)} submissions, {waited} had to wait for the worker; load {os.getloadavg()[0]:.1f}",
-        "| | n | painted p50 | p95 | stored p50 | p95 ms |",
-        "|---|---|---|---|---|---|",
+        "| | n | script p50 | p95 | painted p50 | p95 | shown p50 | p95 | stored p50 | p95 ms |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     at_work = ("reward_model", "ppo", "publishing")
     groups = {"all": found, "while a round trains": [f for f in found if f["state"] in at_work]}
     for name, group in groups.items():
         figures = []
-        for what in ("painted", "stored"):
+        for what in ("script", "painted", "shown", "stored"):
             times = sorted(f[what] for f in group if f.get(what, -1) > 0 and not f.get("waited"))
             figures += [f"{np.percentile(times, q):.1f}" if times else "-" for q in (50, 95)]
         lines.append(f"| {name} | {len(group)} | " + " | ".join(figures) + " |")
