@@ -213,12 +213,21 @@ def test_annotators_wait_for_tasks(store, url):
 
 
 def test_many_who_wait_ask_one_after_the_other_and_as_often_as_one(url, monkeypatch):
-    asked, real = Counter(), sim._Run.ask
+    asked, asking, together, real = Counter(), Counter(), [], sim._Run.ask
 
     def ask(run, client, path, *more, **options):
-        if path == "/api/task":
-            asked[threading.get_ident()] += 1
-        return real(run, client, path, *more, **options)
+        if path != "/api/task":
+            return real(run, client, path, *more, **options)
+        me = threading.get_ident()
+        asked[me] += 1
+        if asked[me] == 1:  # how each begins
+            return real(run, client, path, *more, **options)
+        asking[me] += 1
+        together.append(asking.total())
+        try:
+            return real(run, client, path, *more, **options)
+        finally:
+            asking[me] -= 1
 
     monkeypatch.setattr(sim._Run, "ask", ask)
     monkeypatch.setattr(sim, "FIRST_WAIT", 0.05)
@@ -227,8 +236,8 @@ def test_many_who_wait_ask_one_after_the_other_and_as_often_as_one(url, monkeypa
     with pytest.raises(sim.SimulationError, match="no task for 2 s"):
         sim.simulate(config, score=value, echo=lambda line: None)
     assert len(asked) == 12
-    assert 12 < sum(asked.values()) <= 12 + 2 / 0.05 + 12  # alone: one, then 40; each once more at the end
-    assert max(asked.values()) <= sum(asked.values()) / 12 + 3  # in turn; on a busy machine some begin late
+    assert set(together) == {1}
+    assert asked.total() <= 12 + 2 / 0.05 + 12  # alone: one, then 40; each once more at the end
 
 
 def test_patience_ends(store, url):
